@@ -1,0 +1,1 @@
+"""A message switch as a Django app: named queues, acknowledged delivery and RPC."""

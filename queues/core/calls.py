@@ -1,0 +1,24 @@
+"""Calls in progress: requests whose caller waits inside the switch for the reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .messages import Response
+from .waits import CallWait
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Call:
+    """A request sent by ``call`` and the private address that its reply goes to.
+
+    A call with a key may be joined again after its caller lost the connection, and keeps its
+    response for as long as the key is remembered; one without a key ends with its only wait.
+    """
+
+    request: int
+    queue: str
+    reply_to: str
+    key: str | None
+    response: Response | None = None
+    waits: dict[CallWait, None] = field(default_factory=dict)

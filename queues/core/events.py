@@ -1,0 +1,128 @@
+"""The trace: what happened last, bounded in events and in bytes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+from .messages import utf8_size
+
+EventKind = Literal[
+    "login",
+    "logout",
+    "lease_expired",
+    "queue_created",
+    "queue_changed",
+    "queue_destroyed",
+    "purged",
+    "subscribed",
+    "unsubscribed",
+    "sent",
+    "delivered",
+    "acked",
+    "released",
+    "replied",
+    "died",
+    "dropped",
+    "replayed",
+    "call_timeout",
+    "caller_gone",
+]
+
+#: What one event takes beside its text: object, numbers and ring slot, rounded up.
+EVENT_OVERHEAD = 200
+#: Characters of a payload that a "sent" event shows.
+SUMMARY_LENGTH = 80
+
+
+@dataclass(slots=True, eq=False)
+class Event:
+    """One thing that happened. ``at`` is in seconds since the epoch.
+
+    ``client`` is who did it: the sender, the receiver, the session. ``detail`` says what the
+    kind leaves open: a cause, a count, the beginning of a payload.
+    """
+
+    number: int
+    at: float
+    kind: EventKind
+    queue: str | None = None
+    message: int | None = None
+    client: str | None = None
+    detail: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class TraceReport:
+    """Events after a given one, oldest first; ``next`` continues, ``dropped`` counts the gap."""
+
+    events: list[Event]
+    next: int
+    dropped: int
+
+
+def summary(payload: str) -> str:
+    """The beginning of a payload, in one short piece."""
+    return payload if len(payload) <= SUMMARY_LENGTH else payload[: SUMMARY_LENGTH - 1] + "…"
+
+
+class Trace:
+    """A ring of events. Numbers grow by one and go on growing over a restart."""
+
+    def __init__(self, *, first: int, max_events: int, max_bytes: int) -> None:
+        self._first = first
+        self._next = first
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._ring: deque[tuple[Event, int]] = deque()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    @property
+    def last(self) -> int:
+        """Number of the newest event (or the one before the first)."""
+        return self._next - 1
+
+    def add(
+        self,
+        at: float,
+        kind: EventKind,
+        queue: str | None,
+        message: int | None,
+        client: str | None,
+        detail: str | None,
+    ) -> None:
+        """Append an event and drop as many of the oldest as the bounds ask for."""
+        event = Event(self._next, at, kind, queue, message, client, detail)
+        self._next += 1
+        size = EVENT_OVERHEAD
+        for text in (queue, client, detail):
+            if text is not None:
+                size += utf8_size(text)
+        self._ring.append((event, size))
+        self.bytes += size
+        while self.bytes > self._max_bytes or len(self._ring) > self._max_events:
+            self.bytes -= self._ring.popleft()[1]
+
+    def after(self, number: int, limit: int) -> TraceReport:
+        """At most ``limit`` events with a larger number than ``number``."""
+        first = self._next - len(self._ring)
+        skip = max(0, number + 1 - first)
+        events = [event for event, _ in islice(self._ring, skip, skip + limit)]
+        dropped = max(0, first - max(number + 1, self._first)) if number > 0 else 0
+        return TraceReport(
+            events=events, next=events[-1].number if events else max(number, 0), dropped=dropped
+        )
+
+    def of_message(self, message: int) -> list[Event]:
+        """All events of one message, oldest first. O(events kept)."""
+        return [event for event, _ in self._ring if event.message == message]
+
+    def newest_first(self) -> Iterator[Event]:
+        """All events, the newest first."""
+        return (event for event, _ in reversed(self._ring))

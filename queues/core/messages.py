@@ -1,0 +1,160 @@
+"""Messages: what a sender gives, what the switch keeps, what a receiver gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .sessions import Session
+
+
+class State(StrEnum):
+    """Where a message is. See the lifecycle in docs/protocol.md."""
+
+    READY = "ready"
+    DELAYED = "delayed"
+    HELD = "held"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a handler failed, as its reply says it."""
+
+    code: str
+    detail: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """A message as its sender gives it. ``ttl`` and ``delay`` are in seconds."""
+
+    payload: str
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    ttl: float | None = None
+    delay: float = 0.0
+    headers: dict[str, str] | None = None
+    key: str | None = None
+    error: Failure | None = None
+
+
+@dataclass(slots=True)
+class Hold:
+    """Who has a message now, and since when."""
+
+    session: Session
+    delivery: int
+    since: float
+
+
+@dataclass(slots=True)
+class Death:
+    """Why and when a message gave up: ``max_deliveries``, ``rejected`` or ``expired``."""
+
+    cause: str
+    at: float
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Message:
+    """A message in a queue. Only the switch changes it."""
+
+    id: int
+    queue: str
+    payload: str
+    correlation_id: str | None
+    reply_to: str | None
+    headers: dict[str, str] | None
+    key: str | None
+    error: Failure | None
+    sender: str | None
+    sent_at: float
+    expires_at: float | None
+    size: int
+    """Bytes counted against the limit of the switch."""
+    state: State = State.READY
+    delivery_count: int = 0
+    hold: Hold | None = None
+    death: Death | None = None
+    due_at: float | None = None
+    """When a delayed message becomes ready."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Delivery:
+    """A message as it is handed to a session. Times are seconds since the epoch."""
+
+    id: int
+    delivery: int
+    """Number of this hand-over; larger than that of every earlier one."""
+    queue: str
+    payload: str
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    key: str | None = None
+    sender: str | None = None
+    sent_at: float
+    expires_at: float | None = None
+    delivery_count: int
+    error: Failure | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Response:
+    """The reply to a call."""
+
+    id: int
+    request: int
+    """Id of the message that this answers."""
+    payload: str
+    correlation_id: str
+    headers: dict[str, str] = field(default_factory=dict)
+    sender: str | None = None
+    sent_at: float
+    error: Failure | None = None
+
+
+def utf8_size(text: str) -> int:
+    """Bytes of ``text`` in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def headers_size(headers: dict[str, str] | None) -> int:
+    """UTF-8 bytes of all header names and values."""
+    return sum(utf8_size(k) + utf8_size(v) for k, v in headers.items()) if headers else 0
+
+
+def draft_size(draft: Draft) -> int:
+    """Bytes that a message made from ``draft`` counts for."""
+    size = utf8_size(draft.payload) + headers_size(draft.headers)
+    for text in (draft.correlation_id, draft.reply_to, draft.key):
+        if text:
+            size += utf8_size(text)
+    if draft.error is not None:
+        size += utf8_size(draft.error.code) + utf8_size(draft.error.detail)
+    return size
+
+
+def delivery_of(message: Message) -> Delivery:
+    """The wire form of a held message."""
+    hold = message.hold
+    assert hold is not None
+    return Delivery(
+        id=message.id,
+        delivery=hold.delivery,
+        queue=message.queue,
+        payload=message.payload,
+        correlation_id=message.correlation_id,
+        reply_to=message.reply_to,
+        headers=message.headers or {},
+        key=message.key,
+        sender=message.sender,
+        sent_at=message.sent_at,
+        expires_at=message.expires_at,
+        delivery_count=message.delivery_count,
+        error=message.error,
+    )

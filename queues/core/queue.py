@@ -1,0 +1,166 @@
+"""A queue: its policy and its messages by state, with the oldest ready one always at hand."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from .errors import InvalidName
+from .messages import Message, State
+
+if TYPE_CHECKING:
+    from .calls import Call
+    from .sessions import Session
+
+NAME_PATTERN = r"[A-Za-z0-9._:@+~=-]{1,255}"
+_NAME = re.compile(NAME_PATTERN, re.ASCII)
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if it may name a queue, else raise InvalidName."""
+    if _NAME.fullmatch(name) is None or name in (".", ".."):
+        raise InvalidName(
+            "A queue name is 1 to 255 characters of A-Z a-z 0-9 . _ : @ + ~ = - and not '.' or '..'."
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a queue treats its messages. Times are in seconds; None means no limit."""
+
+    max_length: int = 100_000
+    """Messages that are ready, delayed or held together; one more is refused."""
+    ttl: float | None = None
+    """Longest life of a message; a message's own shorter ttl wins."""
+    ack_timeout: float | None = None
+    """A message held longer than this without touch is given to another session."""
+    max_deliveries: int | None = None
+    """A message given back after this many hand-overs becomes dead."""
+    on_expire: Literal["drop", "dead"] = "drop"
+    max_dead: int = 1_000
+    """Dead messages kept; the oldest is dropped for the next."""
+
+
+@dataclass(slots=True)
+class KeyRecord:
+    """What a key was used for: the first message, a digest of its payload, its call if any."""
+
+    id: int
+    digest: bytes
+    size: int
+    call: Call | None
+
+
+class Queue:
+    """A named FIFO of messages. ``owner`` is the session that a transient queue ends with.
+
+    Ready messages lie in two places: those never delivered in a deque (ids only grow), those
+    that came back in a heap. The smaller of the two heads is the oldest. A ready message that
+    leaves from the middle is only marked as stale; entries are dropped when they surface, or all
+    at once when they outnumber the rest, so that every operation is O(log n) amortised.
+    """
+
+    def __init__(self, name: str, policy: Policy, owner: Session | None, now: float) -> None:
+        self.name = name
+        self.policy = policy
+        self.owner = owner
+        self.created_at = now
+        self.held: dict[int, Message] = {}
+        self.delayed: dict[int, Message] = {}
+        self.dead: OrderedDict[int, Message] = OrderedDict()
+        self.keys: dict[str, KeyRecord] = {}
+        self.bytes = 0
+        self.sent = 0
+        self.delivered = 0
+        self.acked = 0
+        self._fresh: deque[Message] = deque()
+        self._returned: list[tuple[int, Message]] = []
+        self._stale: set[int] = set()
+
+    @property
+    def ready(self) -> int:
+        """Messages that could be delivered now."""
+        return len(self._fresh) + len(self._returned) - len(self._stale)
+
+    @property
+    def length(self) -> int:
+        """Messages that count against ``max_length``: all but the dead."""
+        return self.ready + len(self.delayed) + len(self.held)
+
+    def append(self, message: Message) -> None:
+        """Add a new message, larger in id than all before, as ready."""
+        message.state = State.READY
+        self._fresh.append(message)
+
+    def restore(self, message: Message) -> None:
+        """Make a message ready again, in its original place."""
+        message.state = State.READY
+        if message.id in self._stale:
+            self._stale.discard(message.id)
+        else:
+            heapq.heappush(self._returned, (message.id, message))
+
+    def head(self) -> Message | None:
+        """The oldest ready message."""
+        fresh, returned, stale = self._fresh, self._returned, self._stale
+        if stale:
+            while fresh and fresh[0].id in stale:
+                stale.discard(fresh.popleft().id)
+            while returned and returned[0][0] in stale:
+                stale.discard(heapq.heappop(returned)[0])
+        if not returned:
+            return fresh[0] if fresh else None
+        if not fresh or returned[0][0] < fresh[0].id:
+            return returned[0][1]
+        return fresh[0]
+
+    def pop(self) -> Message:
+        """Take out the oldest ready message; there must be one."""
+        message = self.head()
+        assert message is not None
+        if self._fresh and self._fresh[0] is message:
+            self._fresh.popleft()
+        else:
+            heapq.heappop(self._returned)
+        return message
+
+    def remove(self, message: Message) -> None:
+        """Take out a message in whatever state it is."""
+        if message.state is State.HELD:
+            del self.held[message.id]
+        elif message.state is State.DELAYED:
+            del self.delayed[message.id]
+        elif message.state is State.DEAD:
+            del self.dead[message.id]
+        else:
+            self._stale.add(message.id)
+            if len(self._stale) > 64 + self.ready:
+                self._compact()
+
+    def messages(self, state: State | None = None) -> Iterator[Message]:
+        """All messages, or those in one state; in no order."""
+        if state is None or state is State.READY:
+            for message in self._fresh:
+                if message.id not in self._stale:
+                    yield message
+            for _, message in self._returned:
+                if message.id not in self._stale:
+                    yield message
+        if state is None or state is State.DELAYED:
+            yield from self.delayed.values()
+        if state is None or state is State.HELD:
+            yield from self.held.values()
+        if state is None or state is State.DEAD:
+            yield from self.dead.values()
+
+    def _compact(self) -> None:
+        stale = self._stale
+        self._fresh = deque(m for m in self._fresh if m.id not in stale)
+        self._returned = [entry for entry in self._returned if entry[0] not in stale]
+        heapq.heapify(self._returned)
+        self._stale = set()

@@ -1,0 +1,56 @@
+"""Sessions, and who consumes a queue."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from .messages import Message
+from .waits import TransferWait
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """A logged-in client. ``lease`` is in seconds."""
+
+    token: str
+    client: str
+    lease: float
+    since: float
+    last_seen: float
+    next_transfer_by: float
+    """Until when a Transfer or a touch is expected from it, if it consumes anything."""
+    open: int = 0
+    """Transfers open now; while there is one, the lease does not run."""
+    ended: bool = False
+    subscriptions: dict[str, None] = field(default_factory=dict)
+    held: dict[int, Message] = field(default_factory=dict)
+    """By delivery number, oldest hand-over first."""
+    owned: dict[str, None] = field(default_factory=dict)
+    """Names of its transient queues."""
+    waits: dict[TransferWait, None] = field(default_factory=dict)
+
+
+class Consumers:
+    """Who consumes the queue of one name. Outlives the queue, as subscriptions do."""
+
+    __slots__ = ("ever", "left", "sessions", "waits")
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, Session] = {}
+        self.waits: OrderedDict[TransferWait, None] = OrderedDict()
+        """Open Transfers that want this queue, longest waiting first."""
+        self.ever = 0
+        """Subscriptions ever made."""
+        self.left: Departure | None = None
+        """The last consumer that went away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A consumer that is gone: its client name, when, and ``lease_expired``, ``logout`` or
+    ``unsubscribed``."""
+
+    client: str
+    at: float
+    reason: str

@@ -1,0 +1,1179 @@
+"""The state machine: queues, sessions and messages, and everything that may happen to them.
+
+A message is *ready* (or *delayed*), then *held* by the one session it was handed to, then gone
+when acked. What is given back, by ``nack``, by the end of the session or by the ack timeout,
+is ready again in its original place. What gives up is *dead*: kept in its queue to look at.
+
+Methods take the time as ``now`` and apply whatever fell due before they act, so the outcome
+depends on the arguments alone. Waits that have ended are listed in ``woken`` for the engine,
+which hands their results to whoever waits. One rule keeps waking cheap and fair: while a queue
+has a ready message, no Transfer waits for that queue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from . import snapshot
+from .answers import (
+    AckResult,
+    Caller,
+    Diagnostics,
+    LoginResult,
+    MessageList,
+    MessageReport,
+    NackResult,
+    PurgeResult,
+    QueueCreated,
+    QueueInfo,
+    QueueList,
+    ReplayResult,
+    ReplyOutcome,
+    ReplyResult,
+    SendResult,
+    TouchResult,
+    TransferResult,
+)
+from .calls import Call
+from .deadlines import Deadlines, Due
+from .errors import (
+    InvalidRequest,
+    KeyReused,
+    MessageNotFound,
+    NameTaken,
+    NoServer,
+    NotHolder,
+    NotOwner,
+    PayloadTooLarge,
+    PolicyDiffers,
+    QueueFull,
+    QueueNotFound,
+    SessionRequired,
+    SwitchError,
+    SwitchFull,
+    TooManyQueues,
+    TooManySessions,
+    TooManySubscriptions,
+    UnknownSession,
+)
+from .events import EventKind, Trace, TraceReport, summary
+from .limits import MAX_BATCH_BYTES, Limits
+from .messages import (
+    Death,
+    Draft,
+    Failure,
+    Hold,
+    Message,
+    Response,
+    State,
+    delivery_of,
+    draft_size,
+    headers_size,
+    utf8_size,
+)
+from .queue import KeyRecord, Policy, Queue, check_name
+from .sessions import Consumers, Departure, Session
+from .verdict import Verdict, explain_ended, explain_message
+from .waits import CallWait, TraceWait, TransferWait, Wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer to a held request."""
+
+    id: int
+    payload: str
+    headers: dict[str, str] | None = None
+    error: Failure | None = None
+
+
+def _digest(payload: str) -> bytes:
+    return hashlib.blake2b(payload.encode(), digest_size=16).digest()
+
+
+class Switch:
+    """A message switch. Touch it from one thread only.
+
+    ``first_id`` starts the sequence that message ids and delivery numbers come from; the caller
+    sees to it that it lies above every number ever given out.
+    """
+
+    def __init__(self, *, first_id: int, now: float, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.started_at = now
+        self.queues: dict[str, Queue] = {}
+        self.sessions: dict[str, Session] = {}
+        self.consumers: dict[str, Consumers] = {}
+        self.calls: dict[str, Call] = {}
+        """By reply address."""
+        self.bytes = 0
+        self.trace = Trace(
+            first=first_id,
+            max_events=self.limits.trace_events,
+            max_bytes=self.limits.trace_bytes,
+        )
+        self.woken: list[Wait] = []
+        """Waits that are done; whoever resumes them empties the list."""
+        self._messages: dict[int, Message] = {}
+        self._deadlines = Deadlines()
+        self._waits: dict[int, Wait] = {}
+        self._trace_waits: list[TraceWait] = []
+        self._next_id = first_id
+        self._next_wait = 0
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def next_deadline(self) -> float | None:
+        """When ``advance`` has something to do next; None if never."""
+        return self._deadlines.next()
+
+    def advance(self, now: float) -> None:
+        """Apply everything that is due at ``now``."""
+        while (key := self._deadlines.pop(now)) is not None:
+            due, what = key
+            if due is Due.WAIT_ENDS:
+                self._end_wait(self._waits[what], now)
+            elif due is Due.EXPIRY:
+                message = self._messages[what]
+                self._expire(message, self.queues[message.queue], now)
+            elif due is Due.DELAY_ENDS:
+                self._end_delay(self._messages[what], now)
+            elif due is Due.ACK_TIMEOUT:
+                self._give_back(self._messages[what], now, "ack_timeout")
+            elif due is Due.LEASE_ENDS:
+                session = self.sessions[what]
+                if session.open:
+                    self._deadlines.set(key, now + session.lease)
+                else:
+                    self._end_session(session, now, "lease_expired")
+            else:
+                queue_name, text = what
+                self._forget_key(self.queues[queue_name], text)
+
+    # -- sessions -----------------------------------------------------------------------------
+
+    def login(self, token: str, client: str, lease: float, *, now: float) -> LoginResult:
+        """Start a session under a fresh, unguessable ``token``. ``lease`` is in seconds.
+
+        Raises TooManySessions.
+        """
+        self.advance(now)
+        if len(self.sessions) >= self.limits.sessions:
+            raise TooManySessions(f"The switch has {self.limits.sessions} sessions.")
+        session = Session(token, client, lease, now, now, now + lease)
+        self.sessions[token] = session
+        self._deadlines.set((Due.LEASE_ENDS, token), now + lease)
+        self._emit(now, "login", client=client)
+        return LoginResult(session=token, client=client, lease=lease)
+
+    def logout(self, token: str | None, *, now: float) -> None:
+        """End the session now. Raises SessionRequired, UnknownSession."""
+        self._end_session(self._session(token, now), now, "logout")
+
+    def touch(self, token: str | None, ids: Iterable[int] = (), *, now: float) -> TouchResult:
+        """Renew the lease, and the ack timeout of held messages.
+
+        Raises SessionRequired, UnknownSession.
+        """
+        session = self._session(token, now)
+        session.next_transfer_by = now + session.lease
+        result = TouchResult(touched=[], unknown=[], not_held=[])
+        for id in ids:
+            message = self._messages.get(id)
+            if message is None:
+                result.unknown.append(id)
+            elif message.hold is None or message.hold.session is not session:
+                result.not_held.append(id)
+            else:
+                self._arm_ack_timeout(message, self.queues[message.queue], now)
+                result.touched.append(id)
+        return result
+
+    def _session(self, token: str | None, now: float) -> Session:
+        self.advance(now)
+        if token is None:
+            raise SessionRequired("This needs a session: log in and send its token.")
+        session = self.sessions.get(token)
+        if session is None:
+            raise UnknownSession("The session is unknown or has ended: log in again.")
+        session.last_seen = now
+        self._deadlines.set((Due.LEASE_ENDS, token), now + session.lease)
+        return session
+
+    def _sender(self, token: str | None, now: float) -> str | None:
+        if token is None:
+            self.advance(now)
+            return None
+        return self._session(token, now).client
+
+    def _end_session(self, session: Session, now: float, reason: EventKind) -> None:
+        del self.sessions[session.token]
+        session.ended = True
+        self._deadlines.cancel((Due.LEASE_ENDS, session.token))
+        for name in list(session.subscriptions):
+            self._leave(session, name, now, reason)
+        for wait in list(session.waits):
+            self._finish(wait)
+        for message in sorted(session.held.values(), key=lambda m: m.id):
+            self._give_back(message, now, reason)
+        for name in list(session.owned):
+            self._destroy(self.queues[name], now)
+        self._emit(now, reason, client=session.client)
+
+    # -- queues -------------------------------------------------------------------------------
+
+    def create_queue(
+        self, name: str, policy: Policy | None = None, *, now: float, token: str | None = None
+    ) -> QueueCreated:
+        """Make sure that the queue exists; a new one is persistent.
+
+        Raises InvalidName, PolicyDiffers, NameTaken, TooManyQueues, InvalidRequest.
+        """
+        client = self._sender(token, now)
+        queue = self.queues.get(name)
+        if queue is not None:
+            if policy is not None and policy != queue.policy:
+                raise PolicyDiffers(f"{name} exists with another policy; PATCH changes it.")
+            return QueueCreated(name=name, created=False)
+        self._create(name, policy or Policy(), None, client, now)
+        return QueueCreated(name=name, created=True)
+
+    def create_fresh_queue(
+        self, policy: Policy | None = None, *, token: str | None, now: float
+    ) -> QueueCreated:
+        """Make a transient queue with a name never used before, owned by the session.
+
+        Raises SessionRequired, UnknownSession, TooManyQueues, InvalidRequest.
+        """
+        session = self._session(token, now)
+        name = self._unused_name("fresh")
+        self._create(name, policy or Policy(), session, session.client, now)
+        session.owned[name] = None
+        return QueueCreated(name=name, created=True)
+
+    def change_queue(
+        self, name: str, changes: dict[str, object], *, now: float, token: str | None = None
+    ) -> QueueInfo:
+        """Change some fields of a queue's policy.
+
+        A new ttl or ack timeout holds for messages sent or handed over from now on.
+        Raises QueueNotFound, NotOwner, InvalidRequest.
+        """
+        client = self._sender(token, now)
+        queue = self._owned_queue(name, token)
+        policy = replace(queue.policy, **changes)  # type: ignore[arg-type]
+        self._check_policy(policy)
+        queue.policy = policy
+        while len(queue.dead) > policy.max_dead:
+            self._drop_oldest_dead(queue, now)
+        self._emit(now, "queue_changed", name, client=client)
+        return self._info(queue, now)
+
+    def destroy_queue(self, name: str, *, now: float, token: str | None = None) -> None:
+        """Drop the queue and its messages. Raises QueueNotFound, NotOwner."""
+        client = self._sender(token, now)
+        self._destroy(self._owned_queue(name, token), now, client)
+
+    def purge_queue(
+        self, name: str, state: State | None = None, *, now: float, token: str | None = None
+    ) -> PurgeResult:
+        """Drop the messages in one state; without ``state`` those ready or delayed.
+
+        Raises QueueNotFound, NotOwner.
+        """
+        client = self._sender(token, now)
+        queue = self._owned_queue(name, token)
+        states = (State.READY, State.DELAYED) if state is None else (state,)
+        purged = 0
+        for each in states:
+            for message in list(queue.messages(each)):
+                self._remove(message, queue)
+                purged += 1
+        detail = f"{purged} {' and '.join(states)}"
+        self._emit(now, "purged", name, client=client, detail=detail)
+        return PurgeResult(purged=purged)
+
+    def replay_dead(
+        self,
+        name: str,
+        ids: Iterable[int] | None = None,
+        *,
+        now: float,
+        token: str | None = None,
+    ) -> ReplayResult:
+        """Make dead messages ready again, oldest first, with count 0 and no expiry.
+
+        Raises QueueNotFound, NotOwner.
+        """
+        client = self._sender(token, now)
+        queue = self._owned_queue(name, token)
+        chosen = sorted(queue.dead if ids is None else set(ids))
+        result = ReplayResult(replayed=0, not_dead=0, no_room=0)
+        for id in chosen:
+            message = queue.dead.get(id)
+            if message is None:
+                result.not_dead += 1
+            elif queue.length >= queue.policy.max_length:
+                result.no_room += 1
+            else:
+                queue.remove(message)
+                message.death = None
+                message.delivery_count = 0
+                message.expires_at = None
+                queue.restore(message)
+                self._emit(now, "replayed", name, id, client)
+                result.replayed += 1
+        self._offer(queue, now)
+        return result
+
+    def list_queues(
+        self,
+        prefix: str = "",
+        *,
+        now: float,
+        alive: bool | None = None,
+        after: str = "",
+        limit: int = 100,
+    ) -> QueueList:
+        """A page of queues by name."""
+        self.advance(now)
+        return snapshot.page_of_queues(self, prefix, alive, after, limit, now)
+
+    def inspect_queue(self, name: str, *, now: float) -> QueueInfo:
+        """A queue as it is. Raises QueueNotFound."""
+        self.advance(now)
+        return self._info(self._queue(name), now)
+
+    def _queue(self, name: str) -> Queue:
+        queue = self.queues.get(name)
+        if queue is None:
+            raise QueueNotFound(f"There is no queue {name[:255]!r}.")
+        return queue
+
+    def _owned_queue(self, name: str, token: str | None) -> Queue:
+        queue = self._queue(name)
+        if queue.owner is not None and queue.owner.token != token:
+            raise NotOwner(f"{name} is a transient queue of another session.")
+        return queue
+
+    def _info(self, queue: Queue, now: float) -> QueueInfo:
+        return snapshot.queue_info(queue, self.consumers.get(queue.name), now)
+
+    def _unused_name(self, prefix: str) -> str:
+        while (name := f"{prefix}.{self._number()}") in self.queues or name in self.calls:
+            pass
+        return name
+
+    def _check_policy(self, policy: Policy) -> None:
+        if policy.max_length > self.limits.queue_length:
+            raise InvalidRequest(f"max_length may be at most {self.limits.queue_length} here.")
+
+    def _create(
+        self, name: str, policy: Policy, owner: Session | None, client: str | None, now: float
+    ) -> Queue:
+        check_name(name)
+        self._check_policy(policy)
+        if name in self.calls:
+            raise NameTaken(f"{name} is the reply address of a call.")
+        if len(self.queues) >= self.limits.queues:
+            raise TooManyQueues(f"The switch has {self.limits.queues} queues.")
+        queue = self.queues[name] = Queue(name, policy, owner, now)
+        self._emit(now, "queue_created", name, client=client)
+        return queue
+
+    def _destroy(self, queue: Queue, now: float, client: str | None = None) -> None:
+        dropped = 0
+        for message in list(queue.messages()):
+            self._remove(message, queue)
+            dropped += 1
+        for key in list(queue.keys):
+            self._forget_key(queue, key)
+        del self.queues[queue.name]
+        if queue.owner is not None:
+            queue.owner.owned.pop(queue.name, None)
+            client = client or queue.owner.client
+        consumers = self.consumers.get(queue.name)
+        if consumers is not None and not consumers.sessions:
+            del self.consumers[queue.name]
+        self._emit(now, "queue_destroyed", queue.name, None, client, f"{dropped} messages")
+
+    # -- sending ------------------------------------------------------------------------------
+
+    def send(
+        self, name: str, draft: Draft, *, now: float, token: str | None = None
+    ) -> SendResult:
+        """Put a message into a queue, or answer the call whose reply address ``name`` is.
+
+        Raises QueueNotFound, QueueFull, SwitchFull, PayloadTooLarge, KeyReused, UnknownSession.
+        """
+        sender = self._sender(token, now)
+        if (call := self.calls.get(name)) is not None:
+            id = self._respond(call, draft, sender, now)
+            if id is None:
+                raise QueueNotFound(f"The call that {name} belongs to has its reply already.")
+            return SendResult(id=id, created=True)
+        queue = self._queue(name)
+        record = self._known_key(queue, draft)
+        if record is not None:
+            if record.call is not None:
+                raise KeyReused("The key was used by a call.")
+            return SendResult(id=record.id, created=False)
+        return SendResult(id=self._enqueue(queue, draft, sender, now).id, created=True)
+
+    def _enqueue(
+        self, queue: Queue, draft: Draft, sender: str | None, now: float
+    ) -> Message:
+        policy = queue.policy
+        if queue.length >= policy.max_length:
+            raise QueueFull(f"{queue.name} holds {queue.length} messages, its max_length.")
+        size = self._room_for(draft)
+        ttl = draft.ttl
+        if policy.ttl is not None and (ttl is None or policy.ttl < ttl):
+            ttl = policy.ttl
+        message = Message(
+            id=self._number(),
+            queue=queue.name,
+            payload=draft.payload,
+            correlation_id=draft.correlation_id,
+            reply_to=draft.reply_to,
+            headers=draft.headers or None,
+            key=draft.key,
+            error=draft.error,
+            sender=sender,
+            sent_at=now,
+            expires_at=None if ttl is None else now + ttl,
+            size=size,
+        )
+        self._messages[message.id] = message
+        self.bytes += size
+        queue.bytes += size
+        queue.sent += 1
+        if draft.key is not None:
+            self._remember_key(queue, draft, message.id, now)
+        if ttl is not None:
+            self._deadlines.set((Due.EXPIRY, message.id), now + ttl)
+        self._emit(now, "sent", queue.name, message.id, sender, summary(draft.payload))
+        if draft.delay > 0:
+            self._delay(message, queue, draft.delay, now)
+        else:
+            queue.append(message)
+            self._offer(queue, now)
+        return message
+
+    def _room_for(self, draft: Draft) -> int:
+        limits = self.limits
+        if utf8_size(draft.payload) > limits.payload_bytes:
+            raise PayloadTooLarge(f"A payload may have at most {limits.payload_bytes} bytes.")
+        if draft.headers and headers_size(draft.headers) > limits.header_bytes:
+            raise PayloadTooLarge(f"Headers may have at most {limits.header_bytes} bytes.")
+        size = draft_size(draft)
+        if self.bytes + size > limits.total_bytes:
+            raise SwitchFull(f"The switch holds {self.bytes} bytes of {limits.total_bytes}.")
+        return size
+
+    def _known_key(self, queue: Queue, draft: Draft) -> KeyRecord | None:
+        if draft.key is None or (record := queue.keys.get(draft.key)) is None:
+            return None
+        if record.digest != _digest(draft.payload):
+            raise KeyReused("The key was used for another payload.")
+        return record
+
+    def _remember_key(self, queue: Queue, draft: Draft, id: int, now: float) -> None:
+        assert draft.key is not None
+        size = utf8_size(draft.key) + 32
+        queue.keys[draft.key] = KeyRecord(id, _digest(draft.payload), size, None)
+        self.bytes += size
+        window = now + self.limits.key_window
+        self._deadlines.set((Due.KEY_FORGOTTEN, (queue.name, draft.key)), window)
+
+    def _forget_key(self, queue: Queue, key: str) -> None:
+        record = queue.keys.pop(key)
+        self._deadlines.cancel((Due.KEY_FORGOTTEN, (queue.name, key)))
+        self.bytes -= record.size
+        if record.call is not None and not record.call.waits:
+            self.calls.pop(record.call.reply_to, None)
+
+    # -- subscribing and receiving ------------------------------------------------------------
+
+    def subscribe(self, name: str, *, token: str | None, now: float) -> None:
+        """Make the session a consumer of the queue; Transfers already open join in.
+
+        Raises QueueNotFound, NotOwner, TooManySubscriptions, SessionRequired, UnknownSession.
+        """
+        session = self._session(token, now)
+        queue = self._owned_queue(name, token)
+        if name in session.subscriptions:
+            return
+        if len(session.subscriptions) >= self.limits.subscriptions:
+            raise TooManySubscriptions(
+                f"The session has {self.limits.subscriptions} subscriptions."
+            )
+        session.subscriptions[name] = None
+        consumers = self.consumers.get(name)
+        if consumers is None:
+            consumers = self.consumers[name] = Consumers()
+        consumers.sessions[session.token] = session
+        consumers.ever += 1
+        self._emit(now, "subscribed", name, client=session.client)
+        for wait in session.waits:
+            if not wait.done:
+                consumers.waits[wait] = None
+        self._offer(queue, now)
+
+    def unsubscribe(self, name: str, *, token: str | None, now: float) -> None:
+        """Stop consuming; what is held stays held. No error if there was no subscription.
+
+        Raises SessionRequired, UnknownSession.
+        """
+        session = self._session(token, now)
+        if name in session.subscriptions:
+            self._leave(session, name, now, "unsubscribed")
+            self._emit(now, "unsubscribed", name, client=session.client)
+
+    def _leave(self, session: Session, name: str, now: float, reason: str) -> None:
+        del session.subscriptions[name]
+        consumers = self.consumers[name]
+        del consumers.sessions[session.token]
+        for wait in session.waits:
+            consumers.waits.pop(wait, None)
+        consumers.left = Departure(session.client, now, reason)
+        if not consumers.sessions and name not in self.queues:
+            del self.consumers[name]
+
+    def transfer(
+        self,
+        *,
+        token: str | None,
+        now: float,
+        after: int | None = None,
+        timeout: float = 0.0,
+        limit: int = 1,
+        acks: Iterable[int] = (),
+        replies: Iterable[Reply] = (),
+    ) -> TransferWait:
+        """Ack and reply, then hand over messages of the session's queues, or wait for them.
+
+        The result is there when the wait is ``done``; then, or to give up waiting, ``collect``
+        it, or ``abandon`` it if nobody will get the answer. ``timeout`` is in seconds.
+        Raises SessionRequired, UnknownSession.
+        """
+        session = self._session(token, now)
+        wait = TransferWait(self._wait_number(), session, after=after, limit=limit)
+        refused = False
+        acks = list(acks)
+        if acks:
+            wait.acks, _ = self._settle(session, acks, now)
+            refused = bool(wait.acks.not_held)
+        for reply in replies:
+            outcome = self._reply_outcome(session, reply, now)
+            refused = refused or outcome.code is not None
+            wait.replies.append(outcome)
+        if wait.ordered:
+            self._supersede(session)
+            self._resend(wait)
+        session.waits[wait] = None
+        session.open += 1
+        self._fill(wait, now)
+        if wait.resent or wait.batch or refused or timeout <= 0:
+            wait.done = True
+            return wait
+        self._waits[wait.number] = wait
+        self._deadlines.set((Due.WAIT_ENDS, wait.number), now + timeout)
+        for name in session.subscriptions:
+            self.consumers[name].waits[wait] = None
+        return wait
+
+    def collect(self, wait: TransferWait, *, now: float) -> TransferResult:
+        """End a Transfer and take its result, whatever is there.
+
+        Raises UnknownSession if the session ended meanwhile.
+        """
+        self.advance(now)
+        session = wait.session
+        if session.ended:
+            raise UnknownSession("The session has ended: log in again.")
+        if wait.batch:
+            self._fill(wait, now)
+        self._close(wait, now)
+        messages = [delivery_of(m) for m in wait.resent if m.hold and m.hold.session is session]
+        messages += [delivery_of(m) for number, m in wait.batch if self._holds(number, m)]
+        return TransferResult(
+            messages=messages,
+            next=max((m.delivery for m in messages), default=wait.after),
+            superseded=wait.superseded,
+            acks=wait.acks,
+            replies=wait.replies,
+        )
+
+    def abandon(self, wait: TransferWait, *, now: float) -> None:
+        """End a Transfer that nobody will read: what it was handed was never delivered."""
+        self.advance(now)
+        if not wait.session.ended:
+            self._close(wait, now)
+            for number, message in wait.batch:
+                if self._holds(number, message):
+                    message.delivery_count -= 1
+                    self.queues[message.queue].delivered -= 1
+                    self._give_back(message, now, "poll_lost")
+
+    def _close(self, wait: TransferWait, now: float) -> None:
+        """Take a Transfer out of its session; from here on the lease and the next one count."""
+        session = wait.session
+        self._finish(wait)
+        session.open -= 1
+        session.last_seen = now
+        session.next_transfer_by = now + session.lease
+        self._deadlines.set((Due.LEASE_ENDS, session.token), now + session.lease)
+        del session.waits[wait]
+
+    def _finish(self, wait: TransferWait) -> None:
+        """Let a Transfer be handed nothing more, and wake it if it waits."""
+        if self._waits.pop(wait.number, None) is None:
+            return
+        self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
+        for name in wait.session.subscriptions:
+            self.consumers[name].waits.pop(wait, None)
+        if not wait.done:
+            wait.done = True
+            self.woken.append(wait)
+
+    def _supersede(self, session: Session) -> None:
+        for wait in list(session.waits):
+            if wait.ordered and not wait.superseded:
+                wait.superseded = True
+                # What it was handed stays with the session: the newer Transfer re-sends it.
+                wait.batch.clear()
+                wait.resent.clear()
+                self._finish(wait)
+
+    def _resend(self, wait: TransferWait) -> None:
+        again = []
+        for number in reversed(wait.session.held):
+            if number <= wait.after:
+                break
+            again.append(wait.session.held[number])
+        room = MAX_BATCH_BYTES
+        for message in reversed(again[-wait.limit :]):
+            room -= utf8_size(message.payload)
+            if room < 0 and wait.resent:
+                break
+            wait.resent.append(message)
+        if len(wait.resent) < len(again):
+            # The rest comes with the next Transfer; nothing new may overtake it.
+            wait.limit = len(wait.resent)
+
+    def _fill(self, wait: TransferWait, now: float) -> None:
+        """Hand over ready messages of all its queues, the smallest id first, up to its limit."""
+        count = len(wait.resent) + len(wait.batch)
+        if count >= wait.limit:
+            return
+        heads = []
+        for name in wait.session.subscriptions:
+            queue = self.queues.get(name)
+            if queue is not None and (head := queue.head()) is not None:
+                heads.append((head.id, queue))
+        if not heads:
+            return
+        heapq.heapify(heads)
+        room = MAX_BATCH_BYTES - sum(utf8_size(m.payload) for m in wait.resent)
+        room -= sum(utf8_size(m.payload) for _, m in wait.batch)
+        while heads and count < wait.limit:
+            queue = heads[0][1]
+            head = queue.head()
+            assert head is not None
+            room -= utf8_size(head.payload)
+            if room < 0 and count:
+                return
+            self._hand_over(queue, wait, now)
+            count += 1
+            head = queue.head()
+            if head is None:
+                heapq.heappop(heads)
+            else:
+                heapq.heapreplace(heads, (head.id, queue))
+
+    def _hand_over(self, queue: Queue, wait: TransferWait, now: float) -> None:
+        message = queue.pop()
+        session = wait.session
+        number = self._number()
+        message.state = State.HELD
+        message.hold = Hold(session, number, now)
+        message.delivery_count += 1
+        queue.held[message.id] = message
+        queue.delivered += 1
+        session.held[number] = message
+        if message.expires_at is not None:
+            self._deadlines.cancel((Due.EXPIRY, message.id))
+        self._arm_ack_timeout(message, queue, now)
+        wait.batch.append((number, message))
+        self._emit(now, "delivered", queue.name, message.id, session.client)
+
+    def _offer(self, queue: Queue, now: float) -> None:
+        """Hand ready messages to waiting Transfers, one each, the longest waiting first."""
+        consumers = self.consumers.get(queue.name)
+        if consumers is None:
+            return
+        waits = consumers.waits
+        while waits and queue.head() is not None:
+            wait, _ = waits.popitem(last=False)
+            if wait.done:
+                continue
+            self._hand_over(queue, wait, now)
+            wait.done = True
+            self.woken.append(wait)
+
+    def _arm_ack_timeout(self, message: Message, queue: Queue, now: float) -> None:
+        if queue.policy.ack_timeout is not None:
+            due = now + queue.policy.ack_timeout
+            self._deadlines.set((Due.ACK_TIMEOUT, message.id), due)
+
+    def _holds(self, number: int, message: Message) -> bool:
+        """Whether a hand-over is still in force: not acked, given back or handed out again."""
+        return message.hold is not None and message.hold.delivery == number
+
+    # -- acknowledging ------------------------------------------------------------------------
+
+    def ack(self, ids: Iterable[int], *, token: str | None, now: float) -> AckResult:
+        """Finish held messages. An id that is unknown, or acked before, is no error.
+
+        Raises NotHolder if nothing was done and another session holds one of them;
+        SessionRequired, UnknownSession.
+        """
+        session = self._session(token, now)
+        result, foreign = self._settle(session, ids, now)
+        if foreign and not result.acked:
+            raise NotHolder("Another session holds the message.")
+        return result
+
+    def nack(
+        self,
+        ids: Iterable[int],
+        *,
+        token: str | None,
+        now: float,
+        delay: float = 0.0,
+        requeue: bool = True,
+    ) -> NackResult:
+        """Give held messages back, ready after ``delay`` seconds, or reject them as dead.
+
+        Raises NotHolder if nothing was done and another session holds one of them;
+        SessionRequired, UnknownSession.
+        """
+        session = self._session(token, now)
+        result = NackResult(released=[], unknown=[], not_held=[])
+        foreign = False
+        for id in ids:
+            message = self._messages.get(id)
+            if message is None:
+                result.unknown.append(id)
+            elif message.hold is None or message.hold.session is not session:
+                result.not_held.append(id)
+                foreign = foreign or message.hold is not None
+            else:
+                result.released.append(id)
+                if requeue:
+                    self._give_back(message, now, "nack", delay)
+                else:
+                    self._release(message)
+                    self._die(message, self.queues[message.queue], now, "rejected")
+        if foreign and not result.released:
+            raise NotHolder("Another session holds the message.")
+        return result
+
+    def reply(self, reply: Reply, *, token: str | None, now: float) -> ReplyResult:
+        """Send the response to a held request and ack it, as one step.
+
+        Raises NotHolder, QueueFull, SwitchFull, PayloadTooLarge (nothing happened then);
+        SessionRequired, UnknownSession.
+        """
+        return self._reply(self._session(token, now), reply, now)
+
+    def _settle(
+        self, session: Session, ids: Iterable[int], now: float
+    ) -> tuple[AckResult, bool]:
+        result = AckResult(acked=[], unknown=[], not_held=[])
+        foreign = False
+        for id in ids:
+            message = self._messages.get(id)
+            if message is None:
+                result.unknown.append(id)
+            elif message.hold is None or message.hold.session is not session:
+                result.not_held.append(id)
+                foreign = foreign or message.hold is not None
+            else:
+                result.acked.append(id)
+                self._finish_message(message, session, now, "acked")
+        return result, foreign
+
+    def _finish_message(
+        self, message: Message, session: Session, now: float, kind: EventKind
+    ) -> None:
+        queue = self.queues[message.queue]
+        self._remove(message, queue)
+        queue.acked += 1
+        self._emit(now, kind, queue.name, message.id, session.client)
+
+    def _reply(self, session: Session, reply: Reply, now: float) -> ReplyResult:
+        message = self._messages.get(reply.id)
+        if message is None:
+            return ReplyResult(id=None, state="unknown")
+        if message.hold is None or message.hold.session is not session:
+            raise NotHolder("This session does not hold the message.")
+        if message.reply_to is None:
+            self._finish_message(message, session, now, "acked")
+            return ReplyResult(id=None, state="no_reply_to")
+        draft = Draft(
+            payload=reply.payload,
+            correlation_id=message.correlation_id or str(message.id),
+            headers=reply.headers,
+            error=reply.error,
+        )
+        id: int | None = None
+        if (call := self.calls.get(message.reply_to)) is not None:
+            id = self._respond(call, draft, session.client, now)
+        elif (target := self.queues.get(message.reply_to)) is not None:
+            id = self._enqueue(target, draft, session.client, now).id
+        self._finish_message(message, session, now, "replied")
+        return ReplyResult(id=id, state="caller_gone" if id is None else None)
+
+    def _reply_outcome(self, session: Session, reply: Reply, now: float) -> ReplyOutcome:
+        try:
+            result = self._reply(session, reply, now)
+        except SwitchError as error:
+            return ReplyOutcome(request=reply.id, code=error.code, detail=error.detail)
+        return ReplyOutcome(request=reply.id, id=result.id, state=result.state)
+
+    def _release(self, message: Message) -> None:
+        """Take a held message from its holder; its next state is up to the caller."""
+        hold = message.hold
+        assert hold is not None
+        del hold.session.held[hold.delivery]
+        del self.queues[message.queue].held[message.id]
+        self._deadlines.cancel((Due.ACK_TIMEOUT, message.id))
+        message.hold = None
+
+    def _give_back(
+        self, message: Message, now: float, cause: str, delay: float = 0.0
+    ) -> None:
+        assert message.hold is not None
+        client = message.hold.session.client
+        queue = self.queues[message.queue]
+        self._release(message)
+        self._emit(now, "released", queue.name, message.id, client, cause)
+        limit = queue.policy.max_deliveries
+        if message.expires_at is not None and message.expires_at <= now:
+            self._expire(message, queue, now)
+        elif limit is not None and message.delivery_count >= limit:
+            self._die(message, queue, now, "max_deliveries")
+        else:
+            if message.expires_at is not None:
+                self._deadlines.set((Due.EXPIRY, message.id), message.expires_at)
+            if delay > 0:
+                self._delay(message, queue, delay, now)
+            else:
+                queue.restore(message)
+                self._offer(queue, now)
+
+    def _delay(self, message: Message, queue: Queue, delay: float, now: float) -> None:
+        message.state = State.DELAYED
+        message.due_at = now + delay
+        queue.delayed[message.id] = message
+        self._deadlines.set((Due.DELAY_ENDS, message.id), now + delay)
+
+    def _end_delay(self, message: Message, now: float) -> None:
+        queue = self.queues[message.queue]
+        del queue.delayed[message.id]
+        message.due_at = None
+        queue.restore(message)
+        self._offer(queue, now)
+
+    def _expire(self, message: Message, queue: Queue, now: float) -> None:
+        """End the life of a message that is ready, delayed or just released."""
+        if queue.policy.on_expire == "dead":
+            if message.state is not State.HELD:
+                queue.remove(message)
+            self._die(message, queue, now, "expired")
+        else:
+            self._drop(message, queue, now, "expired")
+
+    def _die(self, message: Message, queue: Queue, now: float, cause: str) -> None:
+        """Keep a message, taken out of its former state, as dead."""
+        self._cancel_deadlines(message)
+        message.state = State.DEAD
+        message.due_at = None
+        message.death = Death(cause, now)
+        queue.dead[message.id] = message
+        self._emit(now, "died", queue.name, message.id, detail=cause)
+        if len(queue.dead) > queue.policy.max_dead:
+            self._drop_oldest_dead(queue, now)
+
+    def _drop_oldest_dead(self, queue: Queue, now: float) -> None:
+        self._drop(next(iter(queue.dead.values())), queue, now, "max_dead")
+
+    def drop_message(
+        self, name: str, id: int, *, now: float, token: str | None = None
+    ) -> None:
+        """Delete one message in whatever state it is. Raises QueueNotFound, MessageNotFound."""
+        client = self._sender(token, now)
+        queue = self._queue(name)
+        message = self._messages.get(id)
+        if message is None or message.queue != name:
+            raise MessageNotFound(f"There is no message {id} in {name}.")
+        self._drop(message, queue, now, "operator", client)
+
+    def _drop(
+        self, message: Message, queue: Queue, now: float, cause: str, client: str | None = None
+    ) -> None:
+        self._remove(message, queue)
+        self._emit(now, "dropped", queue.name, message.id, client, cause)
+
+    def _remove(self, message: Message, queue: Queue) -> None:
+        """Take a message out of everything that knows it."""
+        if message.hold is not None:
+            self._release(message)
+        elif message.state is not State.HELD:
+            queue.remove(message)
+        self._cancel_deadlines(message)
+        del self._messages[message.id]
+        self.bytes -= message.size
+        queue.bytes -= message.size
+
+    def _cancel_deadlines(self, message: Message) -> None:
+        if message.expires_at is not None:
+            self._deadlines.cancel((Due.EXPIRY, message.id))
+        if message.due_at is not None:
+            self._deadlines.cancel((Due.DELAY_ENDS, message.id))
+
+    # -- calls --------------------------------------------------------------------------------
+
+    def call(
+        self,
+        name: str,
+        draft: Draft,
+        *,
+        timeout: float,
+        now: float,
+        wait_for_server: bool = False,
+        token: str | None = None,
+    ) -> CallWait:
+        """Send a request that expires after ``timeout`` seconds and wait for its reply.
+
+        The wait is ``done`` when it has the response or, at the timeout, a verdict; end it with
+        ``leave_call``. A repeated key joins the call it was first used for.
+        Raises NoServer, KeyReused and what ``send`` raises.
+        """
+        sender = self._sender(token, now)
+        queue = self.queues.get(name)
+        if queue is not None and (record := self._known_key(queue, draft)) is not None:
+            if record.call is None:
+                raise KeyReused("The key was used by a send.")
+            return self._wait_for(record.call, timeout, now)
+        consumers = self.consumers.get(name)
+        if not wait_for_server and (consumers is None or not consumers.sessions):
+            raise NoServer(f"Nobody serves {name[:255]}.")
+        if queue is None:
+            queue = self._create(name, Policy(), None, sender, now)
+        reply_to = self._unused_name("call")
+        request = replace(draft, reply_to=reply_to, ttl=timeout)
+        message = self._enqueue(queue, request, sender, now)
+        call = Call(request=message.id, queue=name, reply_to=reply_to, key=draft.key)
+        self.calls[reply_to] = call
+        if draft.key is not None:
+            queue.keys[draft.key].call = call
+        return self._wait_for(call, timeout, now)
+
+    def leave_call(self, wait: CallWait, *, now: float) -> None:
+        """End a caller's wait, also one that is not done because the caller went away."""
+        self.advance(now)
+        if self._waits.pop(wait.number, None) is None:
+            return
+        self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
+        call = wait.call
+        if not wait.done:
+            self._emit(now, "caller_gone", call.queue, call.request)
+        self._drop_wait(wait)
+
+    def _wait_for(self, call: Call, timeout: float, now: float) -> CallWait:
+        wait = CallWait(self._wait_number(), call, timeout)
+        if call.response is not None:
+            wait.response = call.response
+            wait.done = True
+            return wait
+        call.waits[wait] = None
+        self._waits[wait.number] = wait
+        self._deadlines.set((Due.WAIT_ENDS, wait.number), now + timeout)
+        return wait
+
+    def _drop_wait(self, wait: CallWait) -> None:
+        call = wait.call
+        call.waits.pop(wait, None)
+        if not call.waits and self._key_record(call) is None:
+            self.calls.pop(call.reply_to, None)
+
+    def _key_record(self, call: Call) -> KeyRecord | None:
+        """The key of a call, while it is remembered."""
+        queue = self.queues.get(call.queue)
+        if queue is None or call.key is None:
+            return None
+        record = queue.keys.get(call.key)
+        return record if record is not None and record.call is call else None
+
+    def _respond(
+        self, call: Call, draft: Draft, sender: str | None, now: float
+    ) -> int | None:
+        """Give the reply to everybody who waits for the call; None if it has one already."""
+        if call.response is not None:
+            return None
+        size = self._room_for(draft)
+        response = Response(
+            id=self._number(),
+            request=call.request,
+            payload=draft.payload,
+            correlation_id=draft.correlation_id or str(call.request),
+            headers=draft.headers or {},
+            sender=sender,
+            sent_at=now,
+            error=draft.error,
+        )
+        call.response = response
+        self._emit(
+            now, "sent", call.reply_to, response.id, sender, summary(response.payload)
+        )
+        for wait in call.waits:
+            wait.response = response
+            wait.done = True
+            self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
+            self.woken.append(wait)
+        record = self._key_record(call)
+        if record is None:
+            del self.calls[call.reply_to]
+        else:
+            record.size += size
+            self.bytes += size
+        return response.id
+
+    def _end_wait(self, wait: Wait, now: float) -> None:
+        wait.done = True
+        self.woken.append(wait)
+        if isinstance(wait, CallWait):
+            call = wait.call
+            del self._waits[wait.number]
+            wait.verdict = self._explain(call.request, now).verdict
+            self._emit(now, "call_timeout", call.queue, call.request)
+            self._drop_wait(wait)
+        elif isinstance(wait, TraceWait):
+            del self._waits[wait.number]
+            self._trace_waits.remove(wait)
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def browse(
+        self,
+        name: str,
+        *,
+        now: float,
+        state: State | None = None,
+        after: int = 0,
+        limit: int = 100,
+    ) -> MessageList:
+        """A page of a queue's messages, payloads cut. Raises QueueNotFound."""
+        self.advance(now)
+        queue = self._queue(name)
+        return snapshot.page_of_messages(queue, state, after, limit, self.caller_of)
+
+    def explain(self, id: int, *, now: float) -> MessageReport:
+        """Where a message is and why; one that has ended is taken from the trace.
+
+        Raises MessageNotFound.
+        """
+        self.advance(now)
+        return self._explain(id, now)
+
+    def diagnostics(self, *, now: float) -> Diagnostics:
+        """The whole switch at ``now``."""
+        self.advance(now)
+        return snapshot.diagnostics(self, now)
+
+    def watch(self, *, after: int, limit: int, timeout: float, now: float) -> TraceWait:
+        """Wait up to ``timeout`` seconds for an event after number ``after``."""
+        self.advance(now)
+        wait = TraceWait(self._wait_number(), after=after, limit=limit)
+        if timeout <= 0 or after < self.trace.last:
+            wait.done = True
+        else:
+            self._waits[wait.number] = wait
+            self._trace_waits.append(wait)
+            self._deadlines.set((Due.WAIT_ENDS, wait.number), now + timeout)
+        return wait
+
+    def leave_trace(self, wait: TraceWait, *, now: float) -> TraceReport:
+        """End the wait and take the events that there are."""
+        self.advance(now)
+        if self._waits.pop(wait.number, None) is not None:
+            self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
+            self._trace_waits.remove(wait)
+        return self.trace.after(wait.after, wait.limit)
+
+    def caller_of(self, message: Message) -> Caller:
+        """Whether somebody waits for the reply to ``message``."""
+        if message.reply_to is None:
+            return "none"
+        call = self.calls.get(message.reply_to)
+        waiting = bool(call.waits) if call is not None else message.reply_to in self.queues
+        return "waiting" if waiting else "gone"
+
+    def _explain(self, id: int, now: float) -> MessageReport:
+        message = self._messages.get(id)
+        events = self.trace.of_message(id)
+        if message is not None:
+            consumers = self.consumers.get(message.queue)
+            return MessageReport(
+                id=id,
+                message=snapshot.message_info(message, self.caller_of(message), cut=None),
+                verdict=explain_message(message, self.queues[message.queue], consumers, now),
+                events=events,
+            )
+        if not events:
+            raise MessageNotFound(f"No message {id} is here, and the trace remembers none.")
+        last = events[-1]
+        cleared = None
+        for event in self.trace.newest_first():
+            if event.number <= last.number:
+                break
+            if event.kind in ("purged", "queue_destroyed") and event.queue == last.queue:
+                cleared = event
+        return MessageReport(
+            id=id, message=None, verdict=explain_ended(id, events, cleared, now), events=events
+        )
+
+    # -- numbers and events -------------------------------------------------------------------
+
+    def _number(self) -> int:
+        number = self._next_id
+        self._next_id = number + 1
+        return number
+
+    def _wait_number(self) -> int:
+        self._next_wait += 1
+        return self._next_wait
+
+    def _emit(
+        self,
+        now: float,
+        kind: EventKind,
+        queue: str | None = None,
+        message: int | None = None,
+        client: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        self.trace.add(now, kind, queue, message, client, detail)
+        if self._trace_waits:
+            for wait in self._trace_waits:
+                wait.done = True
+                self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
+                self.woken.append(wait)
+                del self._waits[wait.number]
+            self._trace_waits.clear()
