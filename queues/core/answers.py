@@ -43,6 +43,17 @@ class SendResult:
 
 
 @dataclass(slots=True, kw_only=True)
+class SendOutcome:
+    """What became of one message of a batch: a SendResult, or the ``code`` and ``detail`` of its
+    refusal."""
+
+    id: int | None = None
+    created: bool = False
+    code: str | None = None
+    detail: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
 class AckResult:
     """What ``ack`` did with each id. ``unknown`` is no error: it may have been acked before."""
 

@@ -103,6 +103,16 @@ class Delivery:
     error: Failure | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer to the held request ``id``."""
+
+    id: int
+    payload: str
+    headers: dict[str, str] | None = None
+    error: Failure | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class Response:
     """The reply to a call."""

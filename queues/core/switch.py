@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from . import snapshot
 from .answers import (
@@ -64,9 +64,9 @@ from .limits import MAX_BATCH_BYTES, Limits
 from .messages import (
     Death,
     Draft,
-    Failure,
     Hold,
     Message,
+    Reply,
     Response,
     State,
     delivery_of,
@@ -78,16 +78,6 @@ from .queue import KeyRecord, Policy, Queue, check_name
 from .sessions import Consumers, Departure, Session
 from .verdict import Verdict, explain_ended, explain_message
 from .waits import CallWait, TraceWait, TransferWait, Wait
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """An answer to a held request."""
-
-    id: int
-    payload: str
-    headers: dict[str, str] | None = None
-    error: Failure | None = None
 
 
 def _digest(payload: str) -> bytes:
