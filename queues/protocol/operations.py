@@ -1,0 +1,308 @@
+"""The form of every request, declared once.
+
+Decoding is strict: no coercion, no unknown fields, every number and string within its range.
+Answers need no declaration of their own: they are the dataclasses of ``queues.core.answers``.
+
+Bodies are JSON; a query string gives the same types, its values read from text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from queues.core.errors import InvalidRequest
+from queues.core.limits import MAX_BATCH, MAX_LEASE, MAX_SECONDS, MAX_WAIT
+from queues.core.messages import Draft, Failure, Reply, State
+from queues.core.queue import NAME_PATTERN, Policy
+
+#: Most ids, replies or messages in one request.
+MAX_LIST = 10_000
+#: Most queues, messages or events in one page.
+MAX_PAGE = 1_000
+
+Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Ids = Annotated[list[Id], Meta(max_length=MAX_LIST)]
+# "$" alone would let a trailing newline pass.
+Name = Annotated[str, Meta(pattern=f"^{NAME_PATTERN}$(?!\\n)")]
+Label = Annotated[str, Meta(min_length=1, max_length=255)]
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT)]
+Seconds = Annotated[float, Meta(gt=0, le=MAX_SECONDS)]
+Count = Annotated[int, Meta(ge=1, le=2**53)]
+PageSize = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
+Headers = Annotated[dict[Label, str], Meta(max_length=64)]
+
+
+class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all requests."""
+
+
+class Error(Form, frozen=True):
+    """How a handler failed. ``code`` is the handler's own."""
+
+    code: Label
+    detail: Annotated[str, Meta(max_length=10_000)] = ""
+
+    def failure(self) -> Failure:
+        """The same for the core."""
+        return Failure(self.code, self.detail)
+
+
+class Login(Form, frozen=True):
+    """Start a session. ``client`` names the program for people; ``lease`` is in seconds."""
+
+    client: Label
+    lease: Annotated[float, Meta(ge=1, le=MAX_LEASE)] = 30.0
+
+
+class Touch(Form, frozen=True):
+    """Renew the lease, and the ack timeout of the messages named."""
+
+    ids: Ids = []
+
+
+class PolicyChange(Form, frozen=True):
+    """The fields of a queue's policy that are to change. Times are in seconds; null: no limit."""
+
+    max_length: Count | UnsetType = UNSET
+    ttl: Seconds | None | UnsetType = UNSET
+    ack_timeout: Seconds | None | UnsetType = UNSET
+    max_deliveries: Count | None | UnsetType = UNSET
+    on_expire: Literal["drop", "dead"] | UnsetType = UNSET
+    max_dead: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType = UNSET
+
+    def changes(self) -> dict[str, object]:
+        """The given fields only."""
+        return {
+            name: value
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) is not UNSET
+        }
+
+
+class CreateQueue(Form, frozen=True):
+    """Make a queue. What ``policy`` leaves out has its default; no policy accepts any."""
+
+    policy: PolicyChange | None = None
+
+    def full_policy(self) -> Policy | None:
+        """The policy asked for, or None."""
+        return None if self.policy is None else Policy(**self.policy.changes())  # type: ignore[arg-type]
+
+
+class ChangeQueue(Form, frozen=True):
+    """Change a queue's policy."""
+
+    policy: PolicyChange
+
+
+class Purge(Form, frozen=True):
+    """Drop the messages in one state; without ``state`` those ready or delayed."""
+
+    state: State | None = None
+
+
+class Replay(Form, frozen=True):
+    """Make dead messages ready again: those named, or all."""
+
+    ids: Ids | None = None
+
+
+class _Envelope(Form, frozen=True):
+    """What a request may say about a message beside its payload, also in a query string."""
+
+    correlation_id: Annotated[str, Meta(max_length=1_024)] | None = None
+    key: Label | None = None
+
+
+class SendQuery(_Envelope, frozen=True):
+    """Send with the payload as the body: everything else. ``ttl``, ``delay`` are in seconds."""
+
+    reply_to: Name | None = None
+    ttl: Seconds | None = None
+    delay: Annotated[float, Meta(ge=0, le=MAX_SECONDS)] = 0.0
+
+    def draft(self, payload: str) -> Draft:
+        """The message to send."""
+        return Draft(
+            payload=payload,
+            correlation_id=self.correlation_id,
+            reply_to=self.reply_to,
+            ttl=self.ttl,
+            delay=self.delay,
+            key=self.key,
+        )
+
+
+class Send(SendQuery, frozen=True):
+    """A message to send."""
+
+    payload: str
+    headers: Headers = {}
+
+    def complete_draft(self) -> Draft:
+        """The message to send, headers included."""
+        draft = self.draft(self.payload)
+        draft.headers = self.headers or None
+        return draft
+
+
+SendMany = Annotated[list[Send], Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class CallQuery(_Envelope, frozen=True):
+    """Call with the payload as the body: everything else. ``timeout`` is in seconds."""
+
+    timeout: Annotated[float, Meta(gt=0, le=MAX_WAIT)] = 30.0
+    wait_for_server: bool = False
+
+    def draft(self, payload: str) -> Draft:
+        """The request to send; the switch sets its reply address and its ttl."""
+        return Draft(payload=payload, correlation_id=self.correlation_id, key=self.key)
+
+
+class Call(CallQuery, frozen=True):
+    """A request whose reply is waited for."""
+
+    payload: str
+    headers: Headers = {}
+
+    def complete_draft(self) -> Draft:
+        """The request to send, headers included."""
+        draft = self.draft(self.payload)
+        draft.headers = self.headers or None
+        return draft
+
+
+class ReplyBody(Form, frozen=True):
+    """The answer to a held request."""
+
+    payload: str = ""
+    headers: Headers = {}
+    error: Error | None = None
+
+    def reply(self, id: int) -> Reply:
+        """The same for the core."""
+        return Reply(
+            id=id,
+            payload=self.payload,
+            headers=self.headers or None,
+            error=None if self.error is None else self.error.failure(),
+        )
+
+
+class TransferReply(ReplyBody, frozen=True):
+    """A reply that travels in a Transfer."""
+
+    id: Id
+
+
+class Transfer(Form, frozen=True):
+    """Ack, reply, and then hand over messages or wait for some. ``timeout`` is in seconds."""
+
+    after: Id | None = None
+    timeout: Wait = 0.0
+    limit: Annotated[int, Meta(ge=1, le=MAX_BATCH)] = 1
+    ack: Ids = []
+    replies: Annotated[list[TransferReply], Meta(max_length=MAX_LIST)] = []
+
+
+class Ack(Form, frozen=True):
+    """Finish held messages."""
+
+    ids: Ids
+
+
+class Nack(Form, frozen=True):
+    """Give held messages back, ready after ``delay`` seconds; or reject them as dead."""
+
+    ids: Ids
+    delay: Annotated[float, Meta(ge=0, le=MAX_SECONDS)] = 0.0
+    requeue: bool = True
+
+
+class NoQuery(Form, frozen=True):
+    """A query string without fields."""
+
+
+class QueuePage(Form, frozen=True):
+    """Which queues to list: by prefix, and with (or without) a consumer."""
+
+    prefix: Annotated[str, Meta(max_length=255)] = ""
+    alive: bool | None = None
+    after: Annotated[str, Meta(max_length=255)] = ""
+    limit: PageSize = 100
+
+
+class MessagePage(Form, frozen=True):
+    """Which messages of a queue to list."""
+
+    state: State | None = None
+    after: Id = 0
+    limit: PageSize = 100
+
+
+class TraceQuery(Form, frozen=True):
+    """Events after a number; wait up to ``timeout`` seconds if there are none."""
+
+    after: Id = 0
+    limit: PageSize = 100
+    timeout: Wait = 0.0
+
+
+T = TypeVar("T")
+
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+
+def decode(body: bytes, form: type[T]) -> T:
+    """Read a JSON body. Raises InvalidRequest with what is wrong and where."""
+    decoder = _decoders.get(form)
+    if decoder is None:
+        decoder = _decoders[form] = msgspec.json.Decoder(form)
+    try:
+        return decoder.decode(body)  # type: ignore[no-any-return]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The body is not as declared: {error}.") from error
+    except RecursionError as error:
+        raise InvalidRequest("The body is nested too deeply.") from error
+
+
+def decode_payload(body: bytes) -> str:
+    """Read a body that is the payload itself. Raises InvalidRequest if it is not UTF-8."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("The payload is not UTF-8 text.") from error
+
+
+def decode_query(query: str, form: type[T]) -> T:
+    """Read a query string. Raises InvalidRequest with what is wrong and where."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError as error:
+        raise InvalidRequest("The query string is not UTF-8, or is too long.") from error
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise InvalidRequest("The query string has a field twice.")
+    return convert(fields, form)
+
+
+def convert(fields: Mapping[str, str], form: type[T]) -> T:
+    """Read values given as text. Raises InvalidRequest."""
+    try:
+        return msgspec.convert(fields, form, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"The query string is not as declared: {error}.") from error
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(answer: Any) -> bytes:
+    """Write an answer as JSON."""
+    return _encoder.encode(answer)
