@@ -41,7 +41,7 @@ class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all requests."""
 
 
-class Error(Form, frozen=True):
+class Error(Form, frozen=True, kw_only=True):
     """How a handler failed. ``code`` is the handler's own."""
 
     code: Label
@@ -52,20 +52,20 @@ class Error(Form, frozen=True):
         return Failure(self.code, self.detail)
 
 
-class Login(Form, frozen=True):
+class Login(Form, frozen=True, kw_only=True):
     """Start a session. ``client`` names the program for people; ``lease`` is in seconds."""
 
     client: Label
     lease: Annotated[float, Meta(ge=1, le=MAX_LEASE)] = 30.0
 
 
-class Touch(Form, frozen=True):
+class Touch(Form, frozen=True, kw_only=True):
     """Renew the lease, and the ack timeout of the messages named."""
 
     ids: Ids = []
 
 
-class PolicyChange(Form, frozen=True):
+class PolicyChange(Form, frozen=True, kw_only=True):
     """The fields of a queue's policy that are to change. Times are in seconds; null: no limit."""
 
     max_length: Count | UnsetType = UNSET
@@ -84,7 +84,7 @@ class PolicyChange(Form, frozen=True):
         }
 
 
-class CreateQueue(Form, frozen=True):
+class CreateQueue(Form, frozen=True, kw_only=True):
     """Make a queue. What ``policy`` leaves out has its default; no policy accepts any."""
 
     policy: PolicyChange | None = None
@@ -94,32 +94,32 @@ class CreateQueue(Form, frozen=True):
         return None if self.policy is None else Policy(**self.policy.changes())  # type: ignore[arg-type]
 
 
-class ChangeQueue(Form, frozen=True):
+class ChangeQueue(Form, frozen=True, kw_only=True):
     """Change a queue's policy."""
 
     policy: PolicyChange
 
 
-class Purge(Form, frozen=True):
+class Purge(Form, frozen=True, kw_only=True):
     """Drop the messages in one state; without ``state`` those ready or delayed."""
 
     state: State | None = None
 
 
-class Replay(Form, frozen=True):
+class Replay(Form, frozen=True, kw_only=True):
     """Make dead messages ready again: those named, or all."""
 
     ids: Ids | None = None
 
 
-class _Envelope(Form, frozen=True):
+class _Envelope(Form, frozen=True, kw_only=True):
     """What a request may say about a message beside its payload, also in a query string."""
 
     correlation_id: Annotated[str, Meta(max_length=1_024)] | None = None
     key: Label | None = None
 
 
-class SendQuery(_Envelope, frozen=True):
+class SendQuery(_Envelope, frozen=True, kw_only=True):
     """Send with the payload as the body: everything else. ``ttl``, ``delay`` are in seconds."""
 
     reply_to: Name | None = None
@@ -138,7 +138,7 @@ class SendQuery(_Envelope, frozen=True):
         )
 
 
-class Send(SendQuery, frozen=True):
+class Send(SendQuery, frozen=True, kw_only=True):
     """A message to send."""
 
     payload: str
@@ -154,7 +154,7 @@ class Send(SendQuery, frozen=True):
 SendMany = Annotated[list[Send], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
-class CallQuery(_Envelope, frozen=True):
+class CallQuery(_Envelope, frozen=True, kw_only=True):
     """Call with the payload as the body: everything else. ``timeout`` is in seconds."""
 
     timeout: Annotated[float, Meta(gt=0, le=MAX_WAIT)] = 30.0
@@ -165,7 +165,7 @@ class CallQuery(_Envelope, frozen=True):
         return Draft(payload=payload, correlation_id=self.correlation_id, key=self.key)
 
 
-class Call(CallQuery, frozen=True):
+class Call(CallQuery, frozen=True, kw_only=True):
     """A request whose reply is waited for."""
 
     payload: str
@@ -178,7 +178,7 @@ class Call(CallQuery, frozen=True):
         return draft
 
 
-class ReplyBody(Form, frozen=True):
+class ReplyBody(Form, frozen=True, kw_only=True):
     """The answer to a held request."""
 
     payload: str = ""
@@ -195,13 +195,13 @@ class ReplyBody(Form, frozen=True):
         )
 
 
-class TransferReply(ReplyBody, frozen=True):
+class TransferReply(ReplyBody, frozen=True, kw_only=True):
     """A reply that travels in a Transfer."""
 
     id: Id
 
 
-class Transfer(Form, frozen=True):
+class Transfer(Form, frozen=True, kw_only=True):
     """Ack, reply, and then hand over messages or wait for some. ``timeout`` is in seconds."""
 
     after: Id | None = None
@@ -211,13 +211,13 @@ class Transfer(Form, frozen=True):
     replies: Annotated[list[TransferReply], Meta(max_length=MAX_LIST)] = []
 
 
-class Ack(Form, frozen=True):
+class Ack(Form, frozen=True, kw_only=True):
     """Finish held messages."""
 
     ids: Ids
 
 
-class Nack(Form, frozen=True):
+class Nack(Form, frozen=True, kw_only=True):
     """Give held messages back, ready after ``delay`` seconds; or reject them as dead."""
 
     ids: Ids
@@ -225,11 +225,11 @@ class Nack(Form, frozen=True):
     requeue: bool = True
 
 
-class NoQuery(Form, frozen=True):
+class NoQuery(Form, frozen=True, kw_only=True):
     """A query string without fields."""
 
 
-class QueuePage(Form, frozen=True):
+class QueuePage(Form, frozen=True, kw_only=True):
     """Which queues to list: by prefix, and with (or without) a consumer."""
 
     prefix: Annotated[str, Meta(max_length=255)] = ""
@@ -238,7 +238,7 @@ class QueuePage(Form, frozen=True):
     limit: PageSize = 100
 
 
-class MessagePage(Form, frozen=True):
+class MessagePage(Form, frozen=True, kw_only=True):
     """Which messages of a queue to list."""
 
     state: State | None = None
@@ -246,7 +246,7 @@ class MessagePage(Form, frozen=True):
     limit: PageSize = 100
 
 
-class TraceQuery(Form, frozen=True):
+class TraceQuery(Form, frozen=True, kw_only=True):
     """Events after a number; wait up to ``timeout`` seconds if there are none."""
 
     after: Id = 0
