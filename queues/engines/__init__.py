@@ -1,0 +1,35 @@
+"""The engine of this process: at most one, started on the event loop that serves requests.
+
+It is kept in a plain module-level name: Django's and asgiref's per-task storage would give each
+request a switch of its own.
+"""
+
+from __future__ import annotations
+
+from queues.core.errors import NotRunning
+from queues.core.limits import Limits
+
+from .base import Engine
+from .memory import MemoryEngine
+
+_running: Engine | None = None
+
+
+def start_engine(limits: Limits | None = None) -> Engine:
+    """Start the engine on the running event loop; it must not be running."""
+    engine = MemoryEngine(limits)
+    install(engine)
+    return engine
+
+
+def install(engine: Engine | None) -> None:
+    """Make ``engine`` that of this process; None if there is to be none."""
+    global _running  # noqa: PLW0603 -- one per process is the point
+    _running = engine
+
+
+def get_engine() -> Engine:
+    """The engine of this process. Raises NotRunning where no ASGI server has started one."""
+    if _running is None:
+        raise NotRunning("No switch runs in this process: it needs an ASGI server.")
+    return _running

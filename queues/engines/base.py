@@ -1,0 +1,183 @@
+"""The one interface between transports and a switch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from queues.core.answers import (
+    AckResult,
+    Diagnostics,
+    LoginResult,
+    MessageList,
+    MessageReport,
+    NackResult,
+    PurgeResult,
+    QueueCreated,
+    QueueInfo,
+    QueueList,
+    ReplayResult,
+    ReplyResult,
+    SendResult,
+    TouchResult,
+    TransferResult,
+)
+from queues.core.events import TraceReport
+from queues.core.messages import Draft, Reply, Response, State
+from queues.core.queue import Policy
+
+T = TypeVar("T")
+
+
+class Engine(ABC):
+    """A running switch. Its coroutines run on the event loop that it was started on.
+
+    ``session`` is the token of a login. What each operation does and raises is described once,
+    at the method of the same name of ``queues.core.switch.Switch``; every one also raises
+    ShuttingDown once the engine is closed.
+    """
+
+    @abstractmethod
+    async def login(self, client: str, lease: float) -> LoginResult:
+        """Start a session with a fresh token. ``lease`` is in seconds."""
+
+    @abstractmethod
+    async def logout(self, *, session: str | None) -> None:
+        """End the session: its messages go back, its transient queues go away."""
+
+    @abstractmethod
+    async def touch(self, ids: Sequence[int] = (), *, session: str | None) -> TouchResult:
+        """Renew the lease, and the ack timeout of held messages."""
+
+    @abstractmethod
+    async def create_queue(
+        self, name: str, policy: Policy | None = None, *, session: str | None = None
+    ) -> QueueCreated:
+        """Make sure that a persistent queue exists."""
+
+    @abstractmethod
+    async def create_fresh_queue(
+        self, policy: Policy | None = None, *, session: str | None
+    ) -> QueueCreated:
+        """Make a transient queue, owned by the session."""
+
+    @abstractmethod
+    async def change_queue(
+        self, name: str, changes: dict[str, object], *, session: str | None = None
+    ) -> QueueInfo:
+        """Change some fields of a queue's policy."""
+
+    @abstractmethod
+    async def destroy_queue(self, name: str, *, session: str | None = None) -> None:
+        """Drop a queue and its messages."""
+
+    @abstractmethod
+    async def purge_queue(
+        self, name: str, state: State | None = None, *, session: str | None = None
+    ) -> PurgeResult:
+        """Drop the messages in one state; by default those ready or delayed."""
+
+    @abstractmethod
+    async def replay_dead(
+        self, name: str, ids: Sequence[int] | None = None, *, session: str | None = None
+    ) -> ReplayResult:
+        """Make dead messages ready again."""
+
+    @abstractmethod
+    async def list_queues(
+        self, prefix: str = "", *, alive: bool | None = None, after: str = "", limit: int = 100
+    ) -> QueueList:
+        """A page of queues by name."""
+
+    @abstractmethod
+    async def inspect_queue(self, name: str) -> QueueInfo:
+        """A queue as it is."""
+
+    @abstractmethod
+    async def send(self, name: str, draft: Draft, *, session: str | None = None) -> SendResult:
+        """Put a message into a queue."""
+
+    @abstractmethod
+    async def subscribe(self, name: str, *, session: str | None) -> None:
+        """Make the session a consumer of the queue."""
+
+    @abstractmethod
+    async def unsubscribe(self, name: str, *, session: str | None) -> None:
+        """Stop consuming; what is held stays held."""
+
+    @abstractmethod
+    async def transfer(
+        self,
+        *,
+        session: str | None,
+        after: int | None = None,
+        timeout: float = 0.0,
+        limit: int = 1,
+        acks: Sequence[int] = (),
+        replies: Sequence[Reply] = (),
+    ) -> TransferResult:
+        """Ack, reply, and hand over messages or wait for some up to ``timeout`` seconds.
+
+        Cancelling it gives back what it had been handed.
+        """
+
+    @abstractmethod
+    async def ack(self, ids: Sequence[int], *, session: str | None) -> AckResult:
+        """Finish held messages."""
+
+    @abstractmethod
+    async def nack(
+        self, ids: Sequence[int], *, session: str | None, delay: float = 0.0, requeue: bool = True
+    ) -> NackResult:
+        """Give held messages back, or reject them as dead."""
+
+    @abstractmethod
+    async def reply(self, reply: Reply, *, session: str | None) -> ReplyResult:
+        """Send the response to a held request and ack it, as one step."""
+
+    @abstractmethod
+    async def call(
+        self,
+        name: str,
+        draft: Draft,
+        *,
+        timeout: float,
+        wait_for_server: bool = False,
+        session: str | None = None,
+    ) -> Response:
+        """Send a request and wait for its response.
+
+        Raises CallTimeout with the verdict, HandlerFailed, NoServer.
+        """
+
+    @abstractmethod
+    async def browse(
+        self, name: str, *, state: State | None = None, after: int = 0, limit: int = 100
+    ) -> MessageList:
+        """A page of a queue's messages, payloads cut."""
+
+    @abstractmethod
+    async def drop_message(self, name: str, id: int, *, session: str | None = None) -> None:
+        """Delete one message in whatever state it is."""
+
+    @abstractmethod
+    async def explain(self, id: int) -> MessageReport:
+        """Where a message is and why."""
+
+    @abstractmethod
+    async def diagnostics(self) -> Diagnostics:
+        """The whole switch at one instant."""
+
+    @abstractmethod
+    async def trace(self, *, after: int = 0, limit: int = 100, timeout: float = 0.0) -> TraceReport:
+        """Events after a number; wait up to ``timeout`` seconds if there are none."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop: every waiting request gets ShuttingDown, and so does every new one."""
+
+    @abstractmethod
+    def submit(self, operation: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run one of the coroutines above from another thread. Raises NotRunning."""
