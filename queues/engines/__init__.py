@@ -15,8 +15,13 @@ from .memory import MemoryEngine
 _running: Engine | None = None
 
 
+def running_engine() -> Engine | None:
+    """The engine of this process, or None."""
+    return _running
+
+
 def start_engine(limits: Limits | None = None) -> Engine:
-    """Start the engine on the running event loop; it must not be running."""
+    """Start the engine of this process, on the running event loop."""
     engine = MemoryEngine(limits)
     install(engine)
     return engine

@@ -181,3 +181,7 @@ class Engine(ABC):
     @abstractmethod
     def submit(self, operation: Coroutine[Any, Any, T]) -> Future[T]:
         """Run one of the coroutines above from another thread. Raises NotRunning."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise ShuttingDown if the engine is closed."""

@@ -62,8 +62,7 @@ class MemoryEngine(Engine):
 
     def _do(self, operation: Callable[..., T], *args: Any, **fields: Any) -> T:
         """Let the switch do something now, then whatever follows from it."""
-        if self._closed:
-            raise ShuttingDown("The switch is stopping.")
+        self.check()
         try:
             return operation(*args, now=self._clock.now(), **fields)
         finally:
@@ -100,6 +99,10 @@ class MemoryEngine(Engine):
         finally:
             del self._waiting[wait]
         if not wait.done:
+            raise ShuttingDown("The switch is stopping.")
+
+    def check(self) -> None:
+        if self._closed:
             raise ShuttingDown("The switch is stopping.")
 
     async def close(self) -> None:

@@ -69,9 +69,9 @@ class PolicyChange(Form, frozen=True, kw_only=True):
     """The fields of a queue's policy that are to change. Times are in seconds; null: no limit."""
 
     max_length: Count | UnsetType = UNSET
-    ttl: Seconds | None | UnsetType = UNSET
-    ack_timeout: Seconds | None | UnsetType = UNSET
-    max_deliveries: Count | None | UnsetType = UNSET
+    ttl: Seconds | UnsetType | None = UNSET
+    ack_timeout: Seconds | UnsetType | None = UNSET
+    max_deliveries: Count | UnsetType | None = UNSET
     on_expire: Literal["drop", "dead"] | UnsetType = UNSET
     max_dead: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType = UNSET
 
@@ -112,70 +112,51 @@ class Replay(Form, frozen=True, kw_only=True):
     ids: Ids | None = None
 
 
-class _Envelope(Form, frozen=True, kw_only=True):
-    """What a request may say about a message beside its payload, also in a query string."""
+class Send(Form, frozen=True, kw_only=True):
+    """A message to send. ``ttl`` and ``delay`` are in seconds."""
 
+    payload: str
     correlation_id: Annotated[str, Meta(max_length=1_024)] | None = None
-    key: Label | None = None
-
-
-class SendQuery(_Envelope, frozen=True, kw_only=True):
-    """Send with the payload as the body: everything else. ``ttl``, ``delay`` are in seconds."""
-
     reply_to: Name | None = None
     ttl: Seconds | None = None
     delay: Annotated[float, Meta(ge=0, le=MAX_SECONDS)] = 0.0
+    headers: Headers = {}
+    key: Label | None = None
 
-    def draft(self, payload: str) -> Draft:
+    def draft(self) -> Draft:
         """The message to send."""
         return Draft(
-            payload=payload,
+            payload=self.payload,
             correlation_id=self.correlation_id,
             reply_to=self.reply_to,
             ttl=self.ttl,
             delay=self.delay,
+            headers=self.headers or None,
             key=self.key,
         )
-
-
-class Send(SendQuery, frozen=True, kw_only=True):
-    """A message to send."""
-
-    payload: str
-    headers: Headers = {}
-
-    def complete_draft(self) -> Draft:
-        """The message to send, headers included."""
-        draft = self.draft(self.payload)
-        draft.headers = self.headers or None
-        return draft
 
 
 SendMany = Annotated[list[Send], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
-class CallQuery(_Envelope, frozen=True, kw_only=True):
-    """Call with the payload as the body: everything else. ``timeout`` is in seconds."""
-
-    timeout: Annotated[float, Meta(gt=0, le=MAX_WAIT)] = 30.0
-    wait_for_server: bool = False
-
-    def draft(self, payload: str) -> Draft:
-        """The request to send; the switch sets its reply address and its ttl."""
-        return Draft(payload=payload, correlation_id=self.correlation_id, key=self.key)
-
-
-class Call(CallQuery, frozen=True, kw_only=True):
-    """A request whose reply is waited for."""
+class Call(Form, frozen=True, kw_only=True):
+    """A request whose reply is waited for, up to ``timeout`` seconds."""
 
     payload: str
+    timeout: Annotated[float, Meta(gt=0, le=MAX_WAIT)] = 30.0
+    wait_for_server: bool = False
+    correlation_id: Annotated[str, Meta(max_length=1_024)] | None = None
     headers: Headers = {}
+    key: Label | None = None
 
-    def complete_draft(self) -> Draft:
-        """The request to send, headers included."""
-        draft = self.draft(self.payload)
-        draft.headers = self.headers or None
-        return draft
+    def draft(self) -> Draft:
+        """The request to send; the switch sets its reply address and its ttl."""
+        return Draft(
+            payload=self.payload,
+            correlation_id=self.correlation_id,
+            headers=self.headers or None,
+            key=self.key,
+        )
 
 
 class ReplyBody(Form, frozen=True, kw_only=True):
@@ -280,24 +261,29 @@ def decode_payload(body: bytes) -> str:
         raise InvalidRequest("The payload is not UTF-8 text.") from error
 
 
-def decode_query(query: str, form: type[T]) -> T:
-    """Read a query string. Raises InvalidRequest with what is wrong and where."""
+def query_fields(query: str) -> dict[str, str]:
+    """The fields of a query string. Raises InvalidRequest."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError as error:
-        raise InvalidRequest("The query string is not UTF-8, or is too long.") from error
+        raise InvalidRequest("The query string is not UTF-8, or has too many fields.") from error
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise InvalidRequest("The query string has a field twice.")
-    return convert(fields, form)
+    return fields
 
 
 def convert(fields: Mapping[str, str], form: type[T]) -> T:
-    """Read values given as text. Raises InvalidRequest."""
+    """Read values given as text. Raises InvalidRequest with what is wrong and where."""
     try:
         return msgspec.convert(fields, form, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"The query string is not as declared: {error}.") from error
+
+
+def decode_query(query: str, form: type[T]) -> T:
+    """Read a query string. Raises InvalidRequest with what is wrong and where."""
+    return convert(query_fields(query), form)
 
 
 _encoder = msgspec.json.Encoder()

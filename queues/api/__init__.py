@@ -1,0 +1,1 @@
+"""The protocol over HTTP, as Django REST framework views."""

@@ -1,0 +1,16 @@
+"""The Django application."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class QueuesConfig(AppConfig):
+    """The message switch."""
+
+    name = "queues"
+    verbose_name = "Message switch"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        from . import checks  # noqa: F401, PLC0415 -- needs the app registry

@@ -1,0 +1,20 @@
+"""System checks, so that a wrong setting shows at start and in ``manage.py check``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
+
+from .conf import limits
+
+
+@register("queues")
+def check_limits(**kwargs: Any) -> list[CheckMessage]:
+    """``SWITCH_LIMITS`` names known limits and gives positive numbers."""
+    try:
+        limits()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="queues.E001")]
+    return []

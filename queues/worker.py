@@ -1,0 +1,158 @@
+"""The ASGI worker: starts the switch in its process, guards its address, stops it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from queues.api.handler import Receive, Scope, Send, error_response, send_response
+from queues.core.errors import SecondWorker
+from queues.core.limits import Limits
+from queues.engines import running_engine, start_engine
+
+logger = logging.getLogger("queues.worker")
+
+App = Callable[[Scope, Receive, Send], Any]
+
+#: Seconds that answers to requests cut short by a stop may take.
+ANSWER_TIME = 0.5
+#: Seconds for the server to write them out before it closes its connections.
+FLUSH_TIME = 0.1
+API_PATHS = ("/api/v1/", "/healthz", "/readyz")
+PAGE_PATHS = ("/api/v1/schema", "/api/v1/docs")
+
+
+class Worker:
+    """The HTTP side of the one process that holds the switch.
+
+    ``api`` serves the protocol, ``pages`` everything else. The switch starts on the event loop
+    with the first request (or the server's lifespan) and closes when the server stops: every
+    waiting request then gets its ``shutting_down`` answer before the server closes connections.
+    """
+
+    def __init__(self, api: App, pages: App, limits: Callable[[], Limits]) -> None:
+        self._api = api
+        self._pages = pages
+        self._limits = limits
+        self._requests: set[asyncio.Task[Any]] = set()
+        self._claims: dict[Any, int] = {}
+        self._stopping: asyncio.Task[None] | None = None
+        if "daphne.server" in sys.modules:
+            self._stop_with_daphne()
+
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._start()
+        self._requests.add(task)
+        try:
+            path: str = scope["path"]
+            if not self._claim(scope.get("server")) and path != "/healthz":
+                error = SecondWorker("Another process serves this address; see the log.")
+                await send_response(error_response(error), send)
+            elif path.startswith(API_PATHS) and not path.startswith(PAGE_PATHS):
+                await self._api(scope, receive, send)
+            else:
+                await self._pages(scope, receive, send)
+        finally:
+            self._requests.discard(task)
+
+    async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start and stop with a server that has a lifespan (uvicorn, hypercorn, granian)."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._start()
+                self._stop_with_signals()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def stop(self) -> None:
+        """Close the switch and wait until the requests that it cut short are answered."""
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop())
+        await asyncio.shield(self._stopping)
+
+    def _start(self) -> None:
+        if running_engine() is None:
+            start_engine(self._limits())
+
+    async def _stop(self) -> None:
+        engine = running_engine()
+        if engine is not None:
+            await engine.close()
+        if self._requests:
+            _, late = await asyncio.wait(self._requests, timeout=ANSWER_TIME)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=ANSWER_TIME)
+        await asyncio.sleep(FLUSH_TIME)
+
+    def _stop_with_daphne(self) -> None:
+        """Daphne has no lifespan. It cancels its applications when its reactor stops, but drops
+        what they answer if it trips over a request that is not complete; holding the reactor in
+        the phase before lets every answer out."""
+        from twisted.internet import reactor  # noqa: PLC0415 -- the server has chosen it
+        from twisted.internet.defer import Deferred  # noqa: PLC0415
+
+        reactor.addSystemEventTrigger(  # type: ignore[attr-defined]
+            "before", "shutdown", lambda: Deferred.fromFuture(asyncio.ensure_future(self.stop()))
+        )
+
+    def _stop_with_signals(self) -> None:
+        """Servers with a lifespan end it only when all requests are done, and a pending poll may
+        take minutes: begin at the signal instead."""
+        loop = asyncio.get_running_loop()
+
+        def chain(number: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self.stop()))
+            before = previous[number]
+            if callable(before):
+                before(number, frame)
+
+        previous: dict[int, Any] = {}
+        # Outside the main thread signals are somebody else's business.
+        with suppress(ValueError):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                previous[number] = signal.getsignal(number)
+                signal.signal(number, chain)
+
+    def _claim(self, address: Any) -> bool:
+        """Whether this process is the only one to serve ``address``, as ASGI's scope names it.
+
+        The lock goes with the process, however that ends.
+        """
+        key = tuple(address) if address else None
+        if key in self._claims:
+            return True
+        name = "-".join(str(part).replace("/", "_") for part in key or ("unnamed",))
+        path = Path(tempfile.gettempdir()) / f"django-message-switch-{os.getuid()}-{name}.lock"
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(path, flags, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            logger.error(
+                "Another process serves %s. The switch lives in the memory of one process: "
+                "run one worker for each address.",
+                name,
+            )
+            return False
+        self._claims[key] = lock
+        return True
