@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,7 @@ from queues.engines import running_engine, start_engine
 
 logger = logging.getLogger("queues.worker")
 
-App = Callable[[Scope, Receive, Send], Any]
+App = Callable[[Any, Any, Any], Awaitable[None]]
 
 #: Seconds that answers to requests cut short by a stop may take.
 ANSWER_TIME = 0.5
@@ -107,12 +107,14 @@ class Worker:
         """Daphne has no lifespan. It cancels its applications when its reactor stops, but drops
         what they answer if it trips over a request that is not complete; holding the reactor in
         the phase before lets every answer out."""
-        from twisted.internet import reactor  # noqa: PLC0415 -- the server has chosen it
-        from twisted.internet.defer import Deferred  # noqa: PLC0415
+        from twisted.internet import reactor
+        from twisted.internet.defer import Deferred
 
-        reactor.addSystemEventTrigger(  # type: ignore[attr-defined]
-            "before", "shutdown", lambda: Deferred.fromFuture(asyncio.ensure_future(self.stop()))
-        )
+        def stopped() -> Any:
+            return Deferred.fromFuture(asyncio.ensure_future(self.stop()))
+
+        add: Any = reactor.addSystemEventTrigger  # the stubs do not know its first form
+        add("before", "shutdown", stopped)
 
     def _stop_with_signals(self) -> None:
         """Servers with a lifespan end it only when all requests are done, and a pending poll may

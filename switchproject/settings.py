@@ -105,6 +105,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 # Behind TLS, say so: cookies then travel over it only.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = os.environ.get("DJANGO_HTTPS") == "1"
 
+REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Message switch",
     "DESCRIPTION": "Named queues, blocking polls, and RPC in one request. "
@@ -112,7 +113,6 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_URLCONF": "queues.api.urls",
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "POSTPROCESSING_HOOKS": ["queues.api.schema.add_components"],
@@ -125,5 +125,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "handlers": {"stderr": {"class": "logging.StreamHandler"}},
-    "loggers": {"queues": {"handlers": ["stderr"], "level": "INFO"}},
+    "loggers": {
+        "queues": {"handlers": ["stderr"], "level": "INFO"},
+        "django": {"handlers": ["stderr"], "level": "ERROR"},
+    },
 }

@@ -1,4 +1,8 @@
-"""The pages. The protocol's own paths never come here: see asgi.py."""
+"""The pages, and the protocol for servers that do not know better.
+
+Under ASGI the protocol's paths never come here: see asgi.py. Under WSGI they answer that the
+switch needs an ASGI server.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 urlpatterns = [
     path("", include("queues.urls")),
+    path("", include("queues.api.urls")),
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/v1/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
     path("admin/", admin.site.urls),

@@ -3,61 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar
+from io import BytesIO
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from queues.core.errors import SwitchError
 from queues.core.queue import check_name
 from queues.protocol.operations import NoQuery, decode, decode_query
 
 from .authentication import BearerToken
 from .errors import CrossSite, exception_handler
+from .operation import Operation
 from .parsers import ProtocolParser, is_json
 from .renderers import OnlyOne, ProtocolRenderer
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Operation:
-    """What a view method takes and answers: the view is run by it and documented from it."""
-
-    id: str
-    summary: str
-    answers: dict[int, Any]
-    """Answer type by status; None for an empty answer."""
-    session: Literal["required", "optional", "unused"] = "optional"
-    errors: tuple[type[SwitchError], ...] = ()
-    body: Any = None
-    """The JSON form, or None where there is no body."""
-    query: Any = NoQuery
-    payload_form: Any = None
-    """Where the body may be the bare payload: the form that its query fields fill."""
-    request_example: Any = None
-    answer_example: Any = None
-    description: str = field(default="", kw_only=True)
-
-
-def operation(**fields: Any) -> Callable[[F], F]:
-    """Declare the operation that a view method performs; the method gets ``body`` or ``query``."""
-
-    def declare(method: F) -> F:
-        declared = Operation(description=method.__doc__ or "", **fields)
-        method.operation = declared  # type: ignore[attr-defined]
-        return method
-
-    return declare
-
-
-def operation_of(method: Any) -> Operation | None:
-    """The declaration of a view method, or None."""
-    declared: Operation | None = getattr(method, "operation", None)
-    return declared
+from .schema import OperationSchema
 
 
 class ProtocolView(APIView):
@@ -73,7 +35,15 @@ class ProtocolView(APIView):
     parser_classes = (ProtocolParser,)
     renderer_classes = (ProtocolRenderer,)
     content_negotiation_class = OnlyOne
-    http_method_names: ClassVar[list[str]] = ["get", "head", "post", "put", "patch", "delete"]
+    schema = OperationSchema()
+    http_method_names = [  # noqa: RUF012
+        "get",
+        "head",
+        "post",
+        "put",
+        "patch",
+        "delete",
+    ]
 
     async def dispatch(  # type: ignore[override]
         self, request: HttpRequest, *args: Any, **kwargs: Any
@@ -85,37 +55,38 @@ class ProtocolView(APIView):
         try:
             refuse_other_sites(request)
             self.initial(self.request, *args, **kwargs)
-            method = getattr(self, str(request.method).lower(), self.http_method_not_allowed)
+            verb = str(request.method).lower()
+            if verb not in self.http_method_names or not hasattr(self, verb):
+                self.http_method_not_allowed(self.request)
+            method: Any = getattr(self, verb)
             if "name" in kwargs:
                 check_name(kwargs["name"])
-            response = await method(self.request, **kwargs, **self._forms(method))
-        except Exception as error:  # noqa: BLE001
+            response = await method(self.request, **kwargs, **self._forms(method.operation))
+        except Exception as error:
             response = self.handle_exception(error)
         self.response = self.finalize_response(self.request, response, *args, **kwargs)
         self.response["Cache-Control"] = "no-store"
         self.response["X-Content-Type-Options"] = "nosniff"
         return self.response
 
-    def _forms(self, method: Any) -> dict[str, Any]:
-        declared = operation_of(method)
-        if declared is None:  # the method is not allowed, and says so itself
-            return {}
+    def _forms(self, declared: Operation) -> dict[str, Any]:
+        """What the method gets: ``body`` and ``query``, as far as it has declared them."""
         forms: dict[str, Any] = {}
         request = self.request
-        query = request.META.get("QUERY_STRING", "")
         bare = declared.payload_form is not None and not is_json(request.content_type)
         if declared.body is not None:
             request.parser_context["operation"] = declared
             if request.stream is not None:
                 forms["body"] = request.data
             elif bare:
-                forms["body"] = ProtocolParser().parse(request, "", request.parser_context)
+                forms["body"] = ProtocolParser().parse(BytesIO(), None, request.parser_context)
             else:
-                forms["body"] = decode(b"" if declared.payload_form else b"{}", declared.body)
+                # Where every field has a default, an empty body says so.
+                forms["body"] = decode(b"{}", declared.body)
         if not bare:
-            read = decode_query(query, declared.query)
+            query = decode_query(request.META.get("QUERY_STRING", ""), declared.query)
             if declared.query is not NoQuery:
-                forms["query"] = read
+                forms["query"] = query
         return forms
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Any]:

@@ -162,3 +162,16 @@ DIAGNOSTICS: Any = {
     "sessions_left_out": 0,
     "usage": [{"name": "queues", "used": 2, "limit": 100000}],
 }
+
+#: What some refusals carry beside code and detail.
+REFUSALS: dict[str, dict[str, Any]] = {
+    "timeout": {"id": MESSAGE_ID, "verdict": VERDICT},
+    "handler_failed": {
+        "id": MESSAGE_ID,
+        "error": {"code": "exit_1", "detail": "no such picture"},
+    },
+    **{
+        code: {"retry_after": 1}
+        for code in ("queue_full", "switch_full", "too_many_queues", "too_many_sessions")
+    },
+}

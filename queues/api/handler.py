@@ -90,7 +90,7 @@ class ApiHandler:
                 task.uncancel()
                 raise ClientGone from None
             raise
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             return error_response(as_switch_error(error))
         finally:
             watcher.cancel()

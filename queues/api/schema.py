@@ -12,8 +12,9 @@ from queues.core import errors
 from queues.core.errors import SwitchError
 from queues.core.queue import NAME_PATTERN
 
-from .base import Operation, ProtocolView, operation_of
+from . import examples
 from .errors import CrossSite, InternalError, InvalidHost, UnsupportedMediaType
+from .operation import Operation, operation_of
 
 REF = "#/components/schemas/{name}"
 
@@ -51,7 +52,7 @@ def _everywhere(declared: Operation) -> tuple[type[SwitchError], ...]:
     return tuple(found)
 
 
-class OperationSchema(AutoSchema):  # type: ignore[misc]
+class OperationSchema(AutoSchema):
     """Describes a view method by its Operation."""
 
     def get_operation(
@@ -146,6 +147,7 @@ def _responses(declared: Operation) -> dict[str, Any]:
                             "value": {
                                 "code": kind.code,
                                 "detail": (kind.__doc__ or "").split("\n")[0],
+                                **examples.REFUSALS.get(kind.code, {}),
                             }
                         }
                         for kind in kinds
@@ -176,7 +178,7 @@ _named: dict[str, Any] = {}
 
 def _schema(kind: Any) -> dict[str, Any]:
     """The schema of a type; what it refers to is remembered for the components."""
-    (schema,), components = msgspec.json.schema_components([kind, Refusal][:1], ref_template=REF)
+    (schema,), components = msgspec.json.schema_components([kind], ref_template=REF)
     _named.update(components)
     return schema
 
@@ -188,6 +190,3 @@ def add_components(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     components["schemas"] = dict(sorted({**_named, **refusal}.items()))
     components["securitySchemes"] = {"session": {"type": "http", "scheme": "bearer"}}
     return result
-
-
-ProtocolView.schema = OperationSchema()

@@ -31,7 +31,8 @@ from queues.engines import get_engine
 from queues.protocol import operations as forms
 
 from . import examples
-from .base import ProtocolView, operation, token
+from .base import ProtocolView, token
+from .operation import operation
 from .parsers import is_json
 
 
