@@ -81,20 +81,20 @@ class Worker:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def stop(self) -> None:
-        """Close the switch and wait until the requests that it cut short are answered."""
+    def stop(self) -> asyncio.Future[None]:
+        """Close the switch at once; done when the requests that it cut short are answered."""
         if self._stopping is None:
-            self._stopping = asyncio.ensure_future(self._stop())
-        await asyncio.shield(self._stopping)
+            engine = running_engine()
+            if engine is not None:
+                engine.close()
+            self._stopping = asyncio.ensure_future(self._answer_all())
+        return asyncio.shield(self._stopping)
 
     def _start(self) -> None:
         if running_engine() is None:
             start_engine(self._limits())
 
-    async def _stop(self) -> None:
-        engine = running_engine()
-        if engine is not None:
-            await engine.close()
+    async def _answer_all(self) -> None:
         if self._requests:
             _, late = await asyncio.wait(self._requests, timeout=ANSWER_TIME)
             for task in late:
@@ -111,7 +111,7 @@ class Worker:
         from twisted.internet.defer import Deferred
 
         def stopped() -> Any:
-            return Deferred.fromFuture(asyncio.ensure_future(self.stop()))
+            return Deferred.fromFuture(self.stop())
 
         add: Any = reactor.addSystemEventTrigger  # the stubs do not know its first form
         add("before", "shutdown", stopped)
@@ -122,7 +122,7 @@ class Worker:
         loop = asyncio.get_running_loop()
 
         def chain(number: int, frame: FrameType | None) -> None:
-            loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self.stop()))
+            loop.call_soon_threadsafe(self.stop)
             before = previous[number]
             if callable(before):
                 before(number, frame)

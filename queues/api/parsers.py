@@ -7,6 +7,7 @@ from typing import IO, Any
 
 from rest_framework.parsers import BaseParser
 
+from queues.core.errors import InvalidRequest
 from queues.protocol.operations import convert, decode, decode_payload, query_fields
 
 from .errors import UnsupportedMediaType
@@ -32,6 +33,8 @@ class ProtocolParser(BaseParser):
         if operation.payload_form is None:
             raise UnsupportedMediaType("The body must be application/json.")
         fields = query_fields(parser_context["request"].META["QUERY_STRING"])
+        if "payload" in fields:
+            raise InvalidRequest("The payload is the body; it cannot be a query parameter too.")
         return convert({**fields, "payload": decode_payload(body)}, operation.payload_form)
 
 

@@ -17,6 +17,7 @@ from queues.core.answers import (
     PurgeResult,
     QueueCreated,
     QueueInfo,
+    QueueKind,
     QueueList,
     ReplayResult,
     ReplyResult,
@@ -87,7 +88,13 @@ class Engine(ABC):
 
     @abstractmethod
     async def list_queues(
-        self, prefix: str = "", *, alive: bool | None = None, after: str = "", limit: int = 100
+        self,
+        prefix: str = "",
+        *,
+        alive: bool | None = None,
+        kind: QueueKind | None = None,
+        after: str = "",
+        limit: int = 100,
     ) -> QueueList:
         """A page of queues by name."""
 
@@ -175,8 +182,12 @@ class Engine(ABC):
         """Events after a number; wait up to ``timeout`` seconds if there are none."""
 
     @abstractmethod
-    async def close(self) -> None:
+    def close(self) -> None:
         """Stop: every waiting request gets ShuttingDown, and so does every new one."""
+
+    @abstractmethod
+    def now(self) -> float:
+        """The time by the clock of the switch, in seconds since the epoch. For any thread."""
 
     @abstractmethod
     def submit(self, operation: Coroutine[Any, Any, T]) -> Future[T]:

@@ -18,6 +18,7 @@ from queues.core.answers import (
     PurgeResult,
     QueueCreated,
     QueueInfo,
+    QueueKind,
     QueueList,
     ReplayResult,
     ReplyResult,
@@ -105,7 +106,7 @@ class MemoryEngine(Engine):
         if self._closed:
             raise ShuttingDown("The switch is stopping.")
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -113,6 +114,9 @@ class MemoryEngine(Engine):
         for future in self._waiting.values():
             if not future.done():
                 future.set_result(None)
+
+    def now(self) -> float:
+        return self._clock.now()
 
     def submit(self, operation: Coroutine[Any, Any, T]) -> Future[T]:
         if self._closed or not self._loop.is_running():
@@ -236,9 +240,17 @@ class MemoryEngine(Engine):
         return self._do(self._switch.replay_dead, name, ids, token=session)
 
     async def list_queues(
-        self, prefix: str = "", *, alive: bool | None = None, after: str = "", limit: int = 100
+        self,
+        prefix: str = "",
+        *,
+        alive: bool | None = None,
+        kind: QueueKind | None = None,
+        after: str = "",
+        limit: int = 100,
     ) -> QueueList:
-        return self._do(self._switch.list_queues, prefix, alive=alive, after=after, limit=limit)
+        return self._do(
+            self._switch.list_queues, prefix, alive=alive, kind=kind, after=after, limit=limit
+        )
 
     async def inspect_queue(self, name: str) -> QueueInfo:
         return self._do(self._switch.inspect_queue, name)
