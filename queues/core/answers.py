@@ -15,6 +15,7 @@ from .verdict import ServiceStatus, Verdict
 
 #: Whether somebody waits for the reply: "none" when the message asks for no reply.
 Caller = Literal["waiting", "gone", "none"]
+QueueKind = Literal["persistent", "transient"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -135,7 +136,7 @@ class QueueInfo:
     """A queue and how it is doing."""
 
     name: str
-    kind: Literal["persistent", "transient"]
+    kind: QueueKind
     owner: str | None
     """Client name of the session that a transient queue ends with."""
     status: ServiceStatus

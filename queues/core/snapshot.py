@@ -12,6 +12,7 @@ from .answers import (
     MessageInfo,
     MessageList,
     QueueInfo,
+    QueueKind,
     QueueList,
     ServiceInfo,
     SessionInfo,
@@ -107,15 +108,24 @@ def session_info(session: Session, now: float) -> SessionInfo:
 
 
 def page_of_queues(
-    switch: Switch, prefix: str, alive: bool | None, after: str, limit: int, now: float
+    switch: Switch,
+    prefix: str,
+    alive: bool | None,
+    kind: QueueKind | None,
+    after: str,
+    limit: int,
+    now: float,
 ) -> QueueList:
     """Queues whose name starts with ``prefix`` and comes after ``after``.
 
-    ``alive`` asks for those that have (or have not) a consumer.
+    ``alive`` asks for those that have (or have not) a consumer, ``kind`` for the persistent or
+    the transient ones.
     """
 
     def wanted(name: str) -> bool:
         if not name.startswith(prefix) or name <= after:
+            return False
+        if kind is not None and (switch.queues[name].owner is None) != (kind == "persistent"):
             return False
         consumers = switch.consumers.get(name)
         return alive is None or alive == bool(consumers and consumers.sessions)

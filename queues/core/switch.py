@@ -29,6 +29,7 @@ from .answers import (
     PurgeResult,
     QueueCreated,
     QueueInfo,
+    QueueKind,
     QueueList,
     ReplayResult,
     ReplyOutcome,
@@ -325,12 +326,13 @@ class Switch:
         *,
         now: float,
         alive: bool | None = None,
+        kind: QueueKind | None = None,
         after: str = "",
         limit: int = 100,
     ) -> QueueList:
         """A page of queues by name."""
         self.advance(now)
-        return snapshot.page_of_queues(self, prefix, alive, after, limit, now)
+        return snapshot.page_of_queues(self, prefix, alive, kind, after, limit, now)
 
     def inspect_queue(self, name: str, *, now: float) -> QueueInfo:
         """A queue as it is. Raises QueueNotFound."""
