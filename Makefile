@@ -1,0 +1,62 @@
+# make run    set everything up and serve on http://127.0.0.1:8080
+# make test   set everything up and run all tests
+# make help   the rest
+
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+PORT ?= 8080
+BIN := $(VENV)/bin
+
+.PHONY: help install run admin-user test tools lint mutants bench clean
+
+help:
+	@echo "make run         set up and serve on http://127.0.0.1:$(PORT)"
+	@echo "make admin-user  make a user who may open /admin/"
+	@echo "make test        set up and run all tests"
+	@echo "make lint        formatting, lint, types, import contracts"
+	@echo "make mutants     break each promise of the core; the property test must notice"
+	@echo "make bench       measure, as ratios against controls run in the same minutes"
+	@echo "make clean       remove the environment (the database in var/ stays)"
+
+$(VENV)/installed: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	touch $@
+
+install: $(VENV)/installed
+	@$(BIN)/python manage.py migrate --verbosity 0
+
+run: install
+	@echo "Message switch on http://127.0.0.1:$(PORT)  (admin pages: 'make admin-user' once, then /admin/)"
+	@exec $(BIN)/daphne -e tcp:$(PORT):interface=127.0.0.1:backlog=4096 switchproject.asgi:application
+
+admin-user: install
+	$(BIN)/python manage.py createsuperuser
+
+tools:
+	@sh tests/install_tools.sh
+
+test: $(VENV)/installed-dev tools
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py check --fail-level WARNING
+
+mutants: $(VENV)/installed-dev
+	$(BIN)/python tests/mutants/run.py
+
+bench: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/handlers.py
+
+clean:
+	rm -rf $(VENV)
