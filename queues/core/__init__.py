@@ -1,1 +1,1 @@
-"""The pure state machine of the switch: no I/O, no clock, no randomness; time comes in as ``now``."""
+"""The pure state machine of the switch: no I/O, no clock, no randomness; time is ``now=``."""

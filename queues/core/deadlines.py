@@ -69,9 +69,10 @@ class Deadlines:
             if self._armed.get(key) != armed:
                 continue
             when = self._when[key]
-            if when <= now:
+            if when == armed:
                 del self._when[key], self._armed[key]
                 return key
+            # It was moved to a later time: what is due before that comes first.
             self._armed[key] = when
             heapq.heappush(heap, (when, key))
         return None

@@ -59,9 +59,7 @@ class SwitchError(Exception):
         return (_rebuild, (type(self), self.detail, self.extra, self.code))
 
 
-def _rebuild(
-    kind: type[SwitchError], detail: str, extra: dict[str, Any], code: str
-) -> SwitchError:
+def _rebuild(kind: type[SwitchError], detail: str, extra: dict[str, Any], code: str) -> SwitchError:
     error = kind(detail, **extra)
     error.code = code
     return error

@@ -24,7 +24,8 @@ def check_name(name: str) -> str:
     """Return ``name`` if it may name a queue, else raise InvalidName."""
     if _NAME.fullmatch(name) is None or name in (".", ".."):
         raise InvalidName(
-            "A queue name is 1 to 255 characters of A-Z a-z 0-9 . _ : @ + ~ = - and not '.' or '..'."
+            "A queue name is 1 to 255 characters of A-Z a-z 0-9 . _ : @ + ~ = -, "
+            "and not '.' or '..'."
         )
     return name
 
@@ -44,6 +45,10 @@ class Policy:
     on_expire: Literal["drop", "dead"] = "drop"
     max_dead: int = 1_000
     """Dead messages kept; the oldest is dropped for the next."""
+
+
+#: What a remembered key counts for beside its own bytes: the digest and the record.
+KEY_OVERHEAD = 32
 
 
 @dataclass(slots=True)

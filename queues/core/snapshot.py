@@ -49,7 +49,7 @@ def queue_info(queue: Queue, consumers: Consumers | None, now: float) -> QueueIn
         held=len(queue.held),
         dead=len(queue.dead),
         consumers=len(consumers.sessions) if consumers else 0,
-        waiting=len(consumers.waits) if consumers else 0,
+        waiting=sum(not wait.done for wait in consumers.waits) if consumers else 0,
         oldest_at=head.sent_at if head else None,
         bytes=queue.bytes,
         sent=queue.sent,

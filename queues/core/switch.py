@@ -75,14 +75,18 @@ from .messages import (
     headers_size,
     utf8_size,
 )
-from .queue import KeyRecord, Policy, Queue, check_name
+from .queue import KEY_OVERHEAD, KeyRecord, Policy, Queue, check_name
 from .sessions import Consumers, Departure, Session
-from .verdict import Verdict, explain_ended, explain_message
+from .verdict import explain_ended, explain_message
 from .waits import CallWait, TraceWait, TransferWait, Wait
 
 
 def _digest(payload: str) -> bytes:
     return hashlib.blake2b(payload.encode(), digest_size=16).digest()
+
+
+def _key_size(draft: Draft) -> int:
+    return 0 if draft.key is None else utf8_size(draft.key) + KEY_OVERHEAD
 
 
 class Switch:
@@ -136,9 +140,8 @@ class Switch:
                 self._give_back(self._messages[what], now, "ack_timeout")
             elif due is Due.LEASE_ENDS:
                 session = self.sessions[what]
-                if session.open:
-                    self._deadlines.set(key, now + session.lease)
-                else:
+                # While a Transfer is open the lease does not run; its end arms it again.
+                if not session.open:
                     self._end_session(session, now, "lease_expired")
             else:
                 queue_name, text = what
@@ -355,9 +358,11 @@ class Switch:
         return snapshot.queue_info(queue, self.consumers.get(queue.name), now)
 
     def _unused_name(self, prefix: str) -> str:
-        while (name := f"{prefix}.{self._number()}") in self.queues or name in self.calls:
-            pass
-        return name
+        """A name that nobody can have guessed and subscribed to before."""
+        while True:
+            name = f"{prefix}.{self._number()}"
+            if name not in self.queues and name not in self.calls and name not in self.consumers:
+                return name
 
     def _check_policy(self, policy: Policy) -> None:
         if policy.max_length > self.limits.queue_length:
@@ -394,9 +399,7 @@ class Switch:
 
     # -- sending ------------------------------------------------------------------------------
 
-    def send(
-        self, name: str, draft: Draft, *, now: float, token: str | None = None
-    ) -> SendResult:
+    def send(self, name: str, draft: Draft, *, now: float, token: str | None = None) -> SendResult:
         """Put a message into a queue, or answer the call whose reply address ``name`` is.
 
         Raises QueueNotFound, QueueFull, SwitchFull, PayloadTooLarge, KeyReused, UnknownSession.
@@ -415,13 +418,11 @@ class Switch:
             return SendResult(id=record.id, created=False)
         return SendResult(id=self._enqueue(queue, draft, sender, now).id, created=True)
 
-    def _enqueue(
-        self, queue: Queue, draft: Draft, sender: str | None, now: float
-    ) -> Message:
+    def _enqueue(self, queue: Queue, draft: Draft, sender: str | None, now: float) -> Message:
         policy = queue.policy
         if queue.length >= policy.max_length:
             raise QueueFull(f"{queue.name} holds {queue.length} messages, its max_length.")
-        size = self._room_for(draft)
+        size = self._room_for(draft, _key_size(draft))
         ttl = draft.ttl
         if policy.ttl is not None and (ttl is None or policy.ttl < ttl):
             ttl = policy.ttl
@@ -455,14 +456,15 @@ class Switch:
             self._offer(queue, now)
         return message
 
-    def _room_for(self, draft: Draft) -> int:
+    def _room_for(self, draft: Draft, more: int = 0) -> int:
+        """The size of a message made from ``draft``, if it and ``more`` bytes find room."""
         limits = self.limits
         if utf8_size(draft.payload) > limits.payload_bytes:
             raise PayloadTooLarge(f"A payload may have at most {limits.payload_bytes} bytes.")
         if draft.headers and headers_size(draft.headers) > limits.header_bytes:
             raise PayloadTooLarge(f"Headers may have at most {limits.header_bytes} bytes.")
         size = draft_size(draft)
-        if self.bytes + size > limits.total_bytes:
+        if self.bytes + size + more > limits.total_bytes:
             raise SwitchFull(f"The switch holds {self.bytes} bytes of {limits.total_bytes}.")
         return size
 
@@ -475,7 +477,7 @@ class Switch:
 
     def _remember_key(self, queue: Queue, draft: Draft, id: int, now: float) -> None:
         assert draft.key is not None
-        size = utf8_size(draft.key) + 32
+        size = _key_size(draft)
         queue.keys[draft.key] = KeyRecord(id, _digest(draft.payload), size, None)
         self.bytes += size
         window = now + self.limits.key_window
@@ -485,8 +487,9 @@ class Switch:
         record = queue.keys.pop(key)
         self._deadlines.cancel((Due.KEY_FORGOTTEN, (queue.name, key)))
         self.bytes -= record.size
-        if record.call is not None and not record.call.waits:
-            self.calls.pop(record.call.reply_to, None)
+        call = record.call
+        if call is not None and (call.response is not None or not call.waits):
+            self.calls.pop(call.reply_to, None)
 
     # -- subscribing and receiving ------------------------------------------------------------
 
@@ -590,8 +593,8 @@ class Switch:
         if wait.batch:
             self._fill(wait, now)
         self._close(wait, now)
-        messages = [delivery_of(m) for m in wait.resent if m.hold and m.hold.session is session]
-        messages += [delivery_of(m) for number, m in wait.batch if self._holds(number, m)]
+        given = [*wait.resent, *wait.batch.items()]
+        messages = [delivery_of(m) for number, m in given if self._holds(number, m)]
         return TransferResult(
             messages=messages,
             next=max((m.delivery for m in messages), default=wait.after),
@@ -605,7 +608,7 @@ class Switch:
         self.advance(now)
         if not wait.session.ended:
             self._close(wait, now)
-            for number, message in wait.batch:
+            for number, message in wait.batch.items():
                 if self._holds(number, message):
                     message.delivery_count -= 1
                     self.queues[message.queue].delivered -= 1
@@ -646,13 +649,16 @@ class Switch:
         for number in reversed(wait.session.held):
             if number <= wait.after:
                 break
-            again.append(wait.session.held[number])
+            again.append((number, wait.session.held[number]))
         room = MAX_BATCH_BYTES
-        for message in reversed(again[-wait.limit :]):
+        for number, message in reversed(again[-wait.limit :]):
             room -= utf8_size(message.payload)
             if room < 0 and wait.resent:
                 break
-            wait.resent.append(message)
+            wait.resent.append((number, message))
+            # Another answer may have it under way; only this one gives it now.
+            for other in wait.session.waits:
+                other.batch.pop(number, None)
         if len(wait.resent) < len(again):
             # The rest comes with the next Transfer; nothing new may overtake it.
             wait.limit = len(wait.resent)
@@ -670,8 +676,8 @@ class Switch:
         if not heads:
             return
         heapq.heapify(heads)
-        room = MAX_BATCH_BYTES - sum(utf8_size(m.payload) for m in wait.resent)
-        room -= sum(utf8_size(m.payload) for _, m in wait.batch)
+        room = MAX_BATCH_BYTES - sum(utf8_size(m.payload) for _, m in wait.resent)
+        room -= sum(utf8_size(m.payload) for m in wait.batch.values())
         while heads and count < wait.limit:
             queue = heads[0][1]
             head = queue.head()
@@ -700,7 +706,7 @@ class Switch:
         if message.expires_at is not None:
             self._deadlines.cancel((Due.EXPIRY, message.id))
         self._arm_ack_timeout(message, queue, now)
-        wait.batch.append((number, message))
+        wait.batch[number] = message
         self._emit(now, "delivered", queue.name, message.id, session.client)
 
     def _offer(self, queue: Queue, now: float) -> None:
@@ -714,13 +720,16 @@ class Switch:
             if wait.done:
                 continue
             self._hand_over(queue, wait, now)
+            self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
             wait.done = True
             self.woken.append(wait)
 
     def _arm_ack_timeout(self, message: Message, queue: Queue, now: float) -> None:
-        if queue.policy.ack_timeout is not None:
-            due = now + queue.policy.ack_timeout
-            self._deadlines.set((Due.ACK_TIMEOUT, message.id), due)
+        key = (Due.ACK_TIMEOUT, message.id)
+        if queue.policy.ack_timeout is None:
+            self._deadlines.cancel(key)  # the policy had one when the message was handed over
+        else:
+            self._deadlines.set(key, now + queue.policy.ack_timeout)
 
     def _holds(self, number: int, message: Message) -> bool:
         """Whether a hand-over is still in force: not acked, given back or handed out again."""
@@ -783,9 +792,7 @@ class Switch:
         """
         return self._reply(self._session(token, now), reply, now)
 
-    def _settle(
-        self, session: Session, ids: Iterable[int], now: float
-    ) -> tuple[AckResult, bool]:
+    def _settle(self, session: Session, ids: Iterable[int], now: float) -> tuple[AckResult, bool]:
         result = AckResult(acked=[], unknown=[], not_held=[])
         foreign = False
         for id in ids:
@@ -819,7 +826,9 @@ class Switch:
             return ReplyResult(id=None, state="no_reply_to")
         draft = Draft(
             payload=reply.payload,
-            correlation_id=message.correlation_id or str(message.id),
+            correlation_id=(
+                str(message.id) if message.correlation_id is None else message.correlation_id
+            ),
             headers=reply.headers,
             error=reply.error,
         )
@@ -847,9 +856,7 @@ class Switch:
         self._deadlines.cancel((Due.ACK_TIMEOUT, message.id))
         message.hold = None
 
-    def _give_back(
-        self, message: Message, now: float, cause: str, delay: float = 0.0
-    ) -> None:
+    def _give_back(self, message: Message, now: float, cause: str, delay: float = 0.0) -> None:
         assert message.hold is not None
         client = message.hold.session.client
         queue = self.queues[message.queue]
@@ -877,6 +884,10 @@ class Switch:
 
     def _end_delay(self, message: Message, now: float) -> None:
         queue = self.queues[message.queue]
+        if message.expires_at is not None and message.expires_at <= now:
+            # Both fell due since the last look, and an expired message is not delivered.
+            self._expire(message, queue, now)
+            return
         del queue.delayed[message.id]
         message.due_at = None
         queue.restore(message)
@@ -905,9 +916,7 @@ class Switch:
     def _drop_oldest_dead(self, queue: Queue, now: float) -> None:
         self._drop(next(iter(queue.dead.values())), queue, now, "max_dead")
 
-    def drop_message(
-        self, name: str, id: int, *, now: float, token: str | None = None
-    ) -> None:
+    def drop_message(self, name: str, id: int, *, now: float, token: str | None = None) -> None:
         """Delete one message in whatever state it is. Raises QueueNotFound, MessageNotFound."""
         client = self._sender(token, now)
         queue = self._queue(name)
@@ -966,10 +975,13 @@ class Switch:
         consumers = self.consumers.get(name)
         if not wait_for_server and (consumers is None or not consumers.sessions):
             raise NoServer(f"Nobody serves {name[:255]}.")
-        if queue is None:
-            queue = self._create(name, Policy(), None, sender, now)
+        if not wait_for_server:
+            self._queue(name)
         reply_to = self._unused_name("call")
         request = replace(draft, reply_to=reply_to, ttl=timeout)
+        if queue is None:
+            self._room_for(request, _key_size(request))  # refuse before a queue is made
+            queue = self._create(name, Policy(), None, sender, now)
         message = self._enqueue(queue, request, sender, now)
         call = Call(request=message.id, queue=name, reply_to=reply_to, key=draft.key)
         self.calls[reply_to] = call
@@ -1013,9 +1025,7 @@ class Switch:
         record = queue.keys.get(call.key)
         return record if record is not None and record.call is call else None
 
-    def _respond(
-        self, call: Call, draft: Draft, sender: str | None, now: float
-    ) -> int | None:
+    def _respond(self, call: Call, draft: Draft, sender: str | None, now: float) -> int | None:
         """Give the reply to everybody who waits for the call; None if it has one already."""
         if call.response is not None:
             return None
@@ -1024,16 +1034,16 @@ class Switch:
             id=self._number(),
             request=call.request,
             payload=draft.payload,
-            correlation_id=draft.correlation_id or str(call.request),
+            correlation_id=(
+                str(call.request) if draft.correlation_id is None else draft.correlation_id
+            ),
             headers=draft.headers or {},
             sender=sender,
             sent_at=now,
             error=draft.error,
         )
         call.response = response
-        self._emit(
-            now, "sent", call.reply_to, response.id, sender, summary(response.payload)
-        )
+        self._emit(now, "sent", call.reply_to, response.id, sender, summary(response.payload))
         for wait in call.waits:
             wait.response = response
             wait.done = True
@@ -1082,7 +1092,10 @@ class Switch:
         Raises MessageNotFound.
         """
         self.advance(now)
-        return self._explain(id, now)
+        report = self._explain(id, now)
+        if report.message is None and not report.events:
+            raise MessageNotFound(f"No message {id} is here, and the trace remembers none.")
+        return report
 
     def diagnostics(self, *, now: float) -> Diagnostics:
         """The whole switch at ``now``."""
@@ -1128,15 +1141,14 @@ class Switch:
                 verdict=explain_message(message, self.queues[message.queue], consumers, now),
                 events=events,
             )
-        if not events:
-            raise MessageNotFound(f"No message {id} is here, and the trace remembers none.")
-        last = events[-1]
         cleared = None
-        for event in self.trace.newest_first():
-            if event.number <= last.number:
-                break
-            if event.kind in ("purged", "queue_destroyed") and event.queue == last.queue:
-                cleared = event
+        if events:
+            last = events[-1]
+            for event in self.trace.newest_first():
+                if event.number <= last.number:
+                    break
+                if event.kind in ("purged", "queue_destroyed") and event.queue == last.queue:
+                    cleared = event
         return MessageReport(
             id=id, message=None, verdict=explain_ended(id, events, cleared, now), events=events
         )

@@ -180,6 +180,12 @@ def explain_ended(message: int, events: list[Event], cleared: Event | None, now:
 
     ``cleared`` is the purge or the destruction of its queue, where there was one since.
     """
+    if not events:
+        return Verdict(
+            code="forgotten",
+            sentence="The message is gone, and the trace no longer shows it.",
+            next_step="Nothing is left to do.",
+        )
     last = events[-1]
     ago = duration(now - last.at)
     evidence = {"at": last.at, "client": last.client, "detail": last.detail}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Wait:
-    """A waiting request. Once ``done`` nothing more happens to it; its owner collects the result."""
+    """A waiting request. Once ``done`` it does not change until its owner collects the result."""
 
     __slots__ = ("done", "number")
 
@@ -46,9 +46,9 @@ class TransferWait(Wait):
         self.limit = limit
         self.acks: AckResult | None = None
         self.replies: list[ReplyOutcome] = []
-        self.resent: list[Message] = []
-        """Messages that the session held before; they stay with it in any case."""
-        self.batch: list[tuple[int, Message]] = []
+        self.resent: list[tuple[int, Message]] = []
+        """What the session held before, by delivery number; it stays with it in any case."""
+        self.batch: dict[int, Message] = {}
         """Messages handed to this Transfer by delivery number; undone if it is abandoned."""
         self.superseded = False
 

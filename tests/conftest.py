@@ -1,0 +1,26 @@
+"""How long the property tests look: HYPOTHESIS_PROFILE is ci (the default), thorough or mutants."""
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+
+# The same examples on each run, so that a red build is red again.
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=300,
+    stateful_step_count=50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile(
+    "thorough",
+    settings.get_profile("ci"),
+    derandomize=False,
+    max_examples=10_000,
+    stateful_step_count=80,
+)
+# A mutant is to be found, not explained.
+settings.register_profile("mutants", settings.get_profile("ci"), phases=[Phase.generate])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -1,0 +1,1005 @@
+"""A naive model of the switch: plain lists, and a scan for every question.
+
+It is written from the promises in docs/design.md, not from the code, and it is slow on purpose.
+Operations have the names and arguments of the real switch; answers are plain dicts of the same
+fields; refusals are ``Refused`` with the code. Numbers are predicted: one sequence, one step each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from queues.core.limits import Limits
+from queues.core.messages import Draft, Reply
+from queues.core.queue import Policy
+
+#: What a remembered key counts for, beside its own bytes.
+KEY_BYTES = 32
+NAME_LETTERS = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:@+~=-")
+
+# What happens first of the things that are due at one instant.
+WAIT_ENDS, EXPIRY, DELAY_ENDS, ACK_TIMEOUT, LEASE_ENDS, KEY_FORGOTTEN = range(6)
+
+
+class Refused(Exception):
+    """The model refuses; ``code`` is what the switch has to say too."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(eq=False)
+class Message:
+    id: int
+    queue: str
+    draft: Draft
+    sender: str | None
+    sent_at: float
+    expires_at: float | None
+    state: str = "ready"
+    count: int = 0
+    holder: Session | None = None
+    delivery: int = 0
+    held_since: float = 0.0
+    ack_due: float | None = None
+    due_at: float | None = None
+    cause: str | None = None
+    death: int = 0
+    """Which death of all this was."""
+
+
+@dataclass(eq=False)
+class Queue:
+    name: str
+    policy: Policy
+    owner: Session | None
+    created_at: float
+    sent: int = 0
+    delivered: int = 0
+    acked: int = 0
+
+
+@dataclass(eq=False)
+class Session:
+    token: str
+    client: str
+    lease: float
+    lease_ends: float
+    expected_by: float
+    subscriptions: list[str] = field(default_factory=list)
+    ended: bool = False
+
+
+@dataclass(eq=False)
+class Wait:
+    number: int
+    ends_at: float
+    done: bool = False
+
+
+@dataclass(eq=False)
+class Transfer(Wait):
+    session: Session = None  # type: ignore[assignment]
+    after: int | None = None
+    limit: int = 1
+    superseded: bool = False
+    acks: dict[str, list[int]] | None = None
+    replies: list[dict[str, Any]] = field(default_factory=list)
+    resent: list[tuple[int, Message]] = field(default_factory=list)
+    batch: list[tuple[int, Message]] = field(default_factory=list)
+    joined: dict[str, int] = field(default_factory=dict)
+    """When it began to wait for each queue, as the count of such beginnings."""
+
+
+@dataclass(eq=False)
+class Call:
+    request: int
+    queue: str
+    address: str
+    response: dict[str, Any] | None = None
+    response_bytes: int = 0
+
+
+@dataclass(eq=False)
+class CallWait(Wait):
+    call: Call = None  # type: ignore[assignment]
+    response: dict[str, Any] | None = None
+    verdict: str | None = None
+
+
+@dataclass(eq=False)
+class Key:
+    queue: str
+    text: str
+    id: int
+    payload: str
+    forget_at: float
+    call: Call | None = None
+
+
+def size(text: str | None) -> int:
+    return len(text.encode()) if text else 0
+
+
+def headers_size(draft: Draft) -> int:
+    return sum(size(k) + size(v) for k, v in (draft.headers or {}).items())
+
+
+def draft_size(draft: Draft) -> int:
+    texts = [draft.payload, draft.correlation_id, draft.reply_to, draft.key]
+    if draft.error:
+        texts += [draft.error.code, draft.error.detail]
+    return headers_size(draft) + sum(size(text) for text in texts)
+
+
+class Model:
+    def __init__(self, *, first_id: int, limits: Limits, batch_bytes: int) -> None:
+        self.limits = limits
+        self.batch_bytes = batch_bytes
+        self.next_number = first_id
+        self.counter = 0
+        self.queues: dict[str, Queue] = {}
+        self.messages: list[Message] = []
+        self.sessions: list[Session] = []
+        self.transfers: list[Transfer] = []
+        self.calls: list[Call] = []
+        self.call_waits: list[CallWait] = []
+        self.trace_waits: list[Wait] = []
+        self.keys: list[Key] = []
+        self.left: dict[str, str | None] = {}
+        """Names that had a subscriber, and how the last one left."""
+        self.woken: list[Wait] = []
+        self.events: list[tuple[Any, ...]] = []
+
+    # -- questions ------------------------------------------------------------------------------
+
+    def of(self, name: str, state: str | None = None) -> list[Message]:
+        """The messages of a queue by id."""
+        found = [m for m in self.messages if m.queue == name and state in (None, m.state)]
+        return sorted(found, key=lambda m: m.id)
+
+    def dead(self, name: str) -> list[Message]:
+        return sorted(self.of(name, "dead"), key=lambda m: m.death)
+
+    def length(self, name: str) -> int:
+        return sum(m.state != "dead" for m in self.of(name))
+
+    def held_by(self, session: Session) -> list[Message]:
+        """What a session holds by delivery number."""
+        found = [m for m in self.messages if m.holder is session]
+        return sorted(found, key=lambda m: m.delivery)
+
+    def bytes(self) -> int:
+        total = sum(draft_size(m.draft) for m in self.messages)
+        for key in self.keys:
+            total += self.key_bytes(key)
+        return total
+
+    def key_bytes(self, key: Key) -> int:
+        return size(key.text) + KEY_BYTES + (key.call.response_bytes if key.call else 0)
+
+    def by_id(self, id: int) -> Message | None:
+        return next((m for m in self.messages if m.id == id), None)
+
+    def subscribers(self, name: str) -> list[Session]:
+        return [s for s in self.sessions if name in s.subscriptions]
+
+    def owned(self, session: Session) -> list[str]:
+        return [q.name for q in self.queues.values() if q.owner is session]
+
+    def open_of(self, session: Session) -> list[Transfer]:
+        return [t for t in self.transfers if t.session is session]
+
+    def remembered(self, call: Call) -> Key | None:
+        return next((k for k in self.keys if k.call is call), None)
+
+    def call_at(self, address: str | None) -> Call | None:
+        """The call with that reply address, while somebody waits or its key is remembered."""
+        for call in self.calls:
+            waiting = any(w.call is call and not w.done for w in self.call_waits)
+            if call.address == address and (waiting or self.remembered(call)):
+                return call
+        return None
+
+    def overdue(self, session: Session, now: float) -> bool:
+        return not self.open_of(session) and now > session.expected_by
+
+    def status(self, name: str, now: float) -> str:
+        if name not in self.left:
+            return "never_started"
+        if sessions := self.subscribers(name):
+            silent = all(self.overdue(s, now) for s in sessions)
+            return "crashed_or_deadlocked" if silent else "running"
+        return "crashed_or_deadlocked" if self.left[name] == "lease_expired" else "stopped"
+
+    def holds(self, number: int, message: Message) -> bool:
+        return message.state == "held" and message.delivery == number
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def deadlines(self) -> list[tuple[float, int, Any]]:
+        """Everything that will happen by itself: when, what kind, and to whom."""
+        found: list[tuple[float, int, Any]] = []
+        for wait in [*self.transfers, *self.call_waits, *self.trace_waits]:
+            if not wait.done:
+                found.append((wait.ends_at, WAIT_ENDS, wait.number))
+        for m in self.messages:
+            if m.expires_at is not None and m.state in ("ready", "delayed"):
+                found.append((m.expires_at, EXPIRY, m.id))
+            if m.state == "delayed":
+                assert m.due_at is not None
+                found.append((m.due_at, DELAY_ENDS, m.id))
+            if m.state == "held" and m.ack_due is not None:
+                found.append((m.ack_due, ACK_TIMEOUT, m.id))
+        for s in self.sessions:
+            if not self.open_of(s):
+                found.append((s.lease_ends, LEASE_ENDS, s.token))
+        for k in self.keys:
+            found.append((k.forget_at, KEY_FORGOTTEN, (k.queue, k.text)))
+        return sorted(found)
+
+    def advance(self, now: float) -> None:
+        while (deadlines := self.deadlines()) and deadlines[0][0] <= now:
+            _, kind, what = deadlines[0]
+            if kind == WAIT_ENDS:
+                self.end_wait(what, now)
+            elif kind == LEASE_ENDS:
+                (session,) = (s for s in self.sessions if s.token == what)
+                self.end_session(session, now, "lease_expired")
+            elif kind == KEY_FORGOTTEN:
+                self.keys = [k for k in self.keys if (k.queue, k.text) != what]
+            else:
+                message = self.by_id(what)
+                assert message is not None
+                if kind == EXPIRY:
+                    self.expire(message, now)
+                elif kind == DELAY_ENDS:
+                    self.make_ready(message, now)
+                else:
+                    self.give_back(message, now, "ack_timeout")
+
+    def end_wait(self, number: int, now: float) -> None:
+        waits: list[Wait] = [*self.transfers, *self.call_waits, *self.trace_waits]
+        (wait,) = (w for w in waits if w.number == number)
+        if isinstance(wait, CallWait):
+            wait.verdict = self.verdict(wait.call.request, now)
+            self.say("call_timeout", wait.call.queue, wait.call.request)
+        self.wake(wait)
+
+    def wake(self, wait: Wait) -> None:
+        if not wait.done:
+            wait.done = True
+            self.woken.append(wait)
+
+    def say(
+        self,
+        kind: str,
+        queue: str | None = None,
+        message: int | None = None,
+        client: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        self.events.append((kind, queue, message, client, detail))
+        for wait in self.trace_waits:
+            self.wake(wait)
+
+    def number(self) -> int:
+        self.next_number += 1
+        return self.next_number - 1
+
+    def count(self) -> int:
+        self.counter += 1
+        return self.counter
+
+    # -- sessions -------------------------------------------------------------------------------
+
+    def login(self, token: str, client: str, lease: float, *, now: float) -> dict[str, Any]:
+        self.advance(now)
+        if len(self.sessions) >= self.limits.sessions:
+            raise Refused("too_many_sessions")
+        self.sessions.append(Session(token, client, lease, now + lease, now + lease))
+        self.say("login", client=client)
+        return {"session": token, "client": client, "lease": lease}
+
+    def logout(self, token: str | None, *, now: float) -> None:
+        self.end_session(self.session(token, now), now, "logout")
+
+    def session(self, token: str | None, now: float) -> Session:
+        self.advance(now)
+        if token is None:
+            raise Refused("session_required")
+        for session in self.sessions:
+            if session.token == token:
+                session.lease_ends = now + session.lease
+                return session
+        raise Refused("unknown_session")
+
+    def sender(self, token: str | None, now: float) -> str | None:
+        if token is not None:
+            return self.session(token, now).client
+        self.advance(now)
+        return None
+
+    def end_session(self, session: Session, now: float, reason: str) -> None:
+        self.sessions.remove(session)
+        session.ended = True
+        for name in session.subscriptions:
+            self.left[name] = reason
+        for transfer in self.open_of(session):
+            self.wake(transfer)
+            self.transfers.remove(transfer)
+        for name in session.subscriptions:
+            self.forget_consumers(name)
+        for message in sorted(self.held_by(session), key=lambda m: m.id):
+            self.give_back(message, now, reason)
+        for name in self.owned(session):
+            self.destroy(name, session.client)
+        self.say(reason, client=session.client)
+
+    def touch(
+        self, token: str | None, ids: Iterable[int] = (), *, now: float
+    ) -> dict[str, list[int]]:
+        session = self.session(token, now)
+        session.expected_by = now + session.lease
+        answer: dict[str, list[int]] = {"touched": [], "unknown": [], "not_held": []}
+        for id in ids:
+            message = self.by_id(id)
+            if message is None:
+                answer["unknown"].append(id)
+            elif message.holder is not session:
+                answer["not_held"].append(id)
+            else:
+                self.start_ack_timeout(message, now)
+                answer["touched"].append(id)
+        return answer
+
+    # -- queues ---------------------------------------------------------------------------------
+
+    def create_queue(
+        self, name: str, policy: Policy | None = None, *, now: float, token: str | None = None
+    ) -> dict[str, Any]:
+        client = self.sender(token, now)
+        if name in self.queues:
+            if policy is not None and policy != self.queues[name].policy:
+                raise Refused("policy_differs")
+            return {"name": name, "created": False}
+        self.create(name, policy or Policy(), None, client, now)
+        return {"name": name, "created": True}
+
+    def create_fresh_queue(
+        self, policy: Policy | None = None, *, token: str | None, now: float
+    ) -> dict[str, Any]:
+        session = self.session(token, now)
+        name = self.unused_name("fresh")
+        self.create(name, policy or Policy(), session, session.client, now)
+        return {"name": name, "created": True}
+
+    def create(
+        self, name: str, policy: Policy, owner: Session | None, client: str | None, now: float
+    ) -> None:
+        if not 1 <= len(name) <= 255 or not set(name) <= NAME_LETTERS or name in (".", ".."):
+            raise Refused("invalid_name")
+        if policy.max_length > self.limits.queue_length:
+            raise Refused("invalid_request")
+        if self.call_at(name):
+            raise Refused("name_taken")
+        if len(self.queues) >= self.limits.queues:
+            raise Refused("too_many_queues")
+        self.queues[name] = Queue(name, policy, owner, now)
+        self.say("queue_created", name, client=client)
+
+    def unused_name(self, prefix: str) -> str:
+        while True:
+            name = f"{prefix}.{self.number()}"
+            if name not in self.queues and name not in self.left and not self.call_at(name):
+                return name
+
+    def queue(self, name: str) -> Queue:
+        if name not in self.queues:
+            raise Refused("queue_not_found")
+        return self.queues[name]
+
+    def own_queue(self, name: str, token: str | None) -> Queue:
+        queue = self.queue(name)
+        if queue.owner is not None and queue.owner.token != token:
+            raise Refused("not_owner")
+        return queue
+
+    def change_queue(
+        self, name: str, changes: dict[str, Any], *, now: float, token: str | None = None
+    ) -> dict[str, Any]:
+        client = self.sender(token, now)
+        queue = self.own_queue(name, token)
+        policy = replace(queue.policy, **changes)
+        if policy.max_length > self.limits.queue_length:
+            raise Refused("invalid_request")
+        queue.policy = policy
+        self.bury_few(name)
+        self.say("queue_changed", name, client=client)
+        return self.info(name, now)
+
+    def destroy_queue(self, name: str, *, now: float, token: str | None = None) -> None:
+        client = self.sender(token, now)
+        self.own_queue(name, token)
+        self.destroy(name, client)
+
+    def destroy(self, name: str, client: str | None) -> None:
+        messages = self.of(name)
+        for message in messages:
+            self.remove(message)
+        self.keys = [k for k in self.keys if k.queue != name]
+        del self.queues[name]
+        self.forget_consumers(name)
+        self.say("queue_destroyed", name, client=client, detail=f"{len(messages)} messages")
+
+    def purge_queue(
+        self, name: str, state: str | None = None, *, now: float, token: str | None = None
+    ) -> dict[str, Any]:
+        client = self.sender(token, now)
+        self.own_queue(name, token)
+        states = ["ready", "delayed"] if state is None else [state]
+        doomed = [m for m in self.of(name) if m.state in states]
+        for message in doomed:
+            self.remove(message)
+        detail = f"{len(doomed)} {' and '.join(states)}"
+        self.say("purged", name, client=client, detail=detail)
+        return {"purged": len(doomed)}
+
+    def replay_dead(
+        self,
+        name: str,
+        ids: Iterable[int] | None = None,
+        *,
+        now: float,
+        token: str | None = None,
+    ) -> dict[str, Any]:
+        client = self.sender(token, now)
+        policy = self.own_queue(name, token).policy
+        dead = [m.id for m in self.of(name, "dead")]
+        chosen = sorted(dead if ids is None else set(ids))
+        answer = {"replayed": 0, "not_dead": 0, "no_room": 0}
+        for id in chosen:
+            if id not in dead:
+                answer["not_dead"] += 1
+            elif self.length(name) >= policy.max_length:
+                answer["no_room"] += 1
+            else:
+                message = self.by_id(id)
+                assert message is not None
+                message.state = "ready"
+                message.count = 0
+                message.expires_at = None
+                message.cause = None
+                self.say("replayed", name, id, client)
+                answer["replayed"] += 1
+        self.offer(name, now)
+        return answer
+
+    def inspect_queue(self, name: str, *, now: float) -> dict[str, Any]:
+        self.advance(now)
+        self.queue(name)
+        return self.info(name, now)
+
+    def info(self, name: str, now: float) -> dict[str, Any]:
+        queue = self.queues[name]
+        ready = self.of(name, "ready")
+        waiting = [t for t in self.transfers if name in t.session.subscriptions and not t.done]
+        return {
+            "name": name,
+            "kind": "transient" if queue.owner else "persistent",
+            "owner": queue.owner.client if queue.owner else None,
+            "status": self.status(name, now),
+            "ready": len(ready),
+            "delayed": len(self.of(name, "delayed")),
+            "held": len(self.of(name, "held")),
+            "dead": len(self.of(name, "dead")),
+            "consumers": len(self.subscribers(name)),
+            "waiting": len(waiting),
+            "oldest_at": ready[0].sent_at if ready else None,
+            "bytes": sum(draft_size(m.draft) for m in self.of(name)),
+            "sent": queue.sent,
+            "delivered": queue.delivered,
+            "acked": queue.acked,
+            "created_at": queue.created_at,
+            "policy": queue.policy,
+        }
+
+    # -- sending --------------------------------------------------------------------------------
+
+    def send(
+        self, name: str, draft: Draft, *, now: float, token: str | None = None
+    ) -> dict[str, Any]:
+        sender = self.sender(token, now)
+        if call := self.call_at(name):
+            if call.response is not None:
+                raise Refused("queue_not_found")
+            return {"id": self.respond(call, draft, sender, now), "created": True}
+        self.queue(name)
+        if key := self.known_key(name, draft):
+            if key.call is not None:
+                raise Refused("key_reused")
+            return {"id": key.id, "created": False}
+        return {"id": self.enqueue(name, draft, sender, now).id, "created": True}
+
+    def known_key(self, name: str, draft: Draft) -> Key | None:
+        for key in self.keys:
+            if key.queue == name and key.text == draft.key:
+                if key.payload != draft.payload:
+                    raise Refused("key_reused")
+                return key
+        return None
+
+    def check_room(self, draft: Draft, key_bytes: int = 0) -> None:
+        if size(draft.payload) > self.limits.payload_bytes:
+            raise Refused("payload_too_large")
+        if headers_size(draft) > self.limits.header_bytes:
+            raise Refused("payload_too_large")
+        if self.bytes() + draft_size(draft) + key_bytes > self.limits.total_bytes:
+            raise Refused("switch_full")
+
+    def enqueue(self, name: str, draft: Draft, sender: str | None, now: float) -> Message:
+        queue = self.queues[name]
+        if self.length(name) >= queue.policy.max_length:
+            raise Refused("queue_full")
+        self.check_room(draft, 0 if draft.key is None else size(draft.key) + KEY_BYTES)
+        ttls = [ttl for ttl in (draft.ttl, queue.policy.ttl) if ttl is not None]
+        expires_at = now + min(ttls) if ttls else None
+        message = Message(self.number(), name, draft, sender, now, expires_at)
+        self.messages.append(message)
+        queue.sent += 1
+        if draft.key is not None:
+            forget_at = now + self.limits.key_window
+            self.keys.append(Key(name, draft.key, message.id, draft.payload, forget_at))
+        self.say("sent", name, message.id, sender, draft.payload)
+        if draft.delay > 0:
+            message.state = "delayed"
+            message.due_at = now + draft.delay
+        self.offer(name, now)
+        return message
+
+    # -- subscribing and receiving --------------------------------------------------------------
+
+    def subscribe(self, name: str, *, token: str | None, now: float) -> None:
+        session = self.session(token, now)
+        self.own_queue(name, token)
+        if name in session.subscriptions:
+            return
+        if len(session.subscriptions) >= self.limits.subscriptions:
+            raise Refused("too_many_subscriptions")
+        session.subscriptions.append(name)
+        self.left.setdefault(name, None)
+        self.say("subscribed", name, client=session.client)
+        for transfer in self.open_of(session):
+            transfer.joined[name] = self.count()
+        self.offer(name, now)
+
+    def unsubscribe(self, name: str, *, token: str | None, now: float) -> None:
+        session = self.session(token, now)
+        if name in session.subscriptions:
+            session.subscriptions.remove(name)
+            self.left[name] = "unsubscribed"
+            for transfer in self.open_of(session):
+                del transfer.joined[name]
+            self.forget_consumers(name)
+            self.say("unsubscribed", name, client=session.client)
+
+    def forget_consumers(self, name: str) -> None:
+        """With neither queue nor subscriber nothing is known about who served the name."""
+        if name not in self.queues and not self.subscribers(name):
+            self.left.pop(name, None)
+
+    def transfer(
+        self,
+        *,
+        token: str | None,
+        now: float,
+        after: int | None = None,
+        timeout: float = 0.0,
+        limit: int = 1,
+        acks: Iterable[int] = (),
+        replies: Iterable[Reply] = (),
+    ) -> Transfer:
+        session = self.session(token, now)
+        transfer = Transfer(self.count(), now + timeout, session=session, after=after, limit=limit)
+        if acks := list(acks):
+            transfer.acks, _ = self.settle(session, acks, now)
+        for reply in replies:
+            transfer.replies.append(self.reply_outcome(session, reply, now))
+        if after is not None:
+            for earlier in self.open_of(session):
+                if earlier.after is not None:
+                    earlier.superseded = True
+                    earlier.batch = []
+                    earlier.resent = []
+                    self.wake(earlier)
+            self.resend(transfer, after)
+        self.transfers.append(transfer)
+        self.fill(transfer, now)
+        refused = bool(transfer.acks and transfer.acks["not_held"])
+        refused = refused or any(outcome["code"] for outcome in transfer.replies)
+        if transfer.resent or transfer.batch or refused or timeout <= 0:
+            transfer.done = True
+        for name in session.subscriptions:
+            transfer.joined[name] = self.count()
+        return transfer
+
+    def resend(self, transfer: Transfer, after: int) -> None:
+        again = [m for m in self.held_by(transfer.session) if m.delivery > after]
+        used = 0
+        for message in again[: transfer.limit]:
+            used += size(message.draft.payload)
+            if used > self.batch_bytes and transfer.resent:
+                break
+            transfer.resent.append((message.delivery, message))
+        if len(transfer.resent) < len(again):
+            transfer.limit = len(transfer.resent)
+        # What is re-sent here is no longer on its way in another answer.
+        for other in self.open_of(transfer.session):
+            other.batch = [entry for entry in other.batch if entry not in transfer.resent]
+
+    def fill(self, transfer: Transfer, now: float) -> None:
+        while True:
+            taken = transfer.resent + transfer.batch
+            ready = [
+                m
+                for m in self.messages
+                if m.state == "ready" and m.queue in transfer.session.subscriptions
+            ]
+            if len(taken) >= transfer.limit or not ready:
+                return
+            message = min(ready, key=lambda m: m.id)
+            used = sum(size(m.draft.payload) for _, m in taken)
+            if taken and used + size(message.draft.payload) > self.batch_bytes:
+                return
+            self.hand_over(message, transfer, now)
+
+    def hand_over(self, message: Message, transfer: Transfer, now: float) -> None:
+        assert message.state == "ready"
+        message.state = "held"
+        message.holder = transfer.session
+        message.delivery = self.number()
+        message.held_since = now
+        message.count += 1
+        message.ack_due = None
+        self.queues[message.queue].delivered += 1
+        self.start_ack_timeout(message, now)
+        transfer.batch.append((message.delivery, message))
+        self.say("delivered", message.queue, message.id, transfer.session.client)
+
+    def start_ack_timeout(self, message: Message, now: float) -> None:
+        timeout = self.queues[message.queue].policy.ack_timeout
+        message.ack_due = None if timeout is None else now + timeout
+
+    def offer(self, name: str, now: float) -> None:
+        """One ready message for each Transfer that waits, the longest waiting first."""
+        while True:
+            ready = self.of(name, "ready")
+            waiting = [t for t in self.transfers if name in t.joined and not t.done]
+            if not ready or not waiting:
+                return
+            transfer = min(waiting, key=lambda t: t.joined[name])
+            self.hand_over(ready[0], transfer, now)
+            self.wake(transfer)
+
+    def collect(self, transfer: Transfer, *, now: float) -> dict[str, Any]:
+        self.advance(now)
+        if transfer.session.ended:
+            raise Refused("unknown_session")
+        if transfer.batch:
+            self.fill(transfer, now)
+        self.close(transfer, now)
+        given = [e for e in transfer.resent + transfer.batch if self.holds(*e)]
+        return {
+            "messages": [self.delivery(message) for _, message in given],
+            "next": max((number for number, _ in given), default=transfer.after or 0),
+            "superseded": transfer.superseded,
+            "acks": transfer.acks,
+            "replies": transfer.replies,
+        }
+
+    def abandon(self, transfer: Transfer, *, now: float) -> None:
+        self.advance(now)
+        if transfer.session.ended:
+            return
+        self.close(transfer, now)
+        for entry in transfer.batch:
+            if self.holds(*entry):
+                message = entry[1]
+                message.count -= 1
+                self.queues[message.queue].delivered -= 1
+                self.give_back(message, now, "poll_lost")
+
+    def close(self, transfer: Transfer, now: float) -> None:
+        self.transfers.remove(transfer)
+        self.wake(transfer)
+        session = transfer.session
+        session.lease_ends = session.expected_by = now + session.lease
+
+    def delivery(self, m: Message) -> dict[str, Any]:
+        return {
+            "id": m.id,
+            "delivery": m.delivery,
+            "queue": m.queue,
+            "payload": m.draft.payload,
+            "correlation_id": m.draft.correlation_id,
+            "reply_to": m.draft.reply_to,
+            "headers": m.draft.headers or {},
+            "key": m.draft.key,
+            "sender": m.sender,
+            "sent_at": m.sent_at,
+            "expires_at": m.expires_at,
+            "delivery_count": m.count,
+            "error": m.draft.error,
+        }
+
+    # -- acknowledging --------------------------------------------------------------------------
+
+    def ack(self, ids: Iterable[int], *, token: str | None, now: float) -> dict[str, Any]:
+        session = self.session(token, now)
+        answer, foreign = self.settle(session, ids, now)
+        if foreign and not answer["acked"]:
+            raise Refused("not_holder")
+        return answer
+
+    def settle(
+        self, session: Session, ids: Iterable[int], now: float
+    ) -> tuple[dict[str, list[int]], bool]:
+        answer: dict[str, list[int]] = {"acked": [], "unknown": [], "not_held": []}
+        foreign = False
+        for id in ids:
+            message = self.by_id(id)
+            if message is None:
+                answer["unknown"].append(id)
+            elif message.holder is not session:
+                answer["not_held"].append(id)
+                foreign = foreign or message.holder is not None
+            else:
+                answer["acked"].append(id)
+                self.finish(message, "acked")
+        return answer, foreign
+
+    def finish(self, message: Message, kind: str) -> None:
+        assert message.holder is not None
+        self.queues[message.queue].acked += 1
+        self.say(kind, message.queue, message.id, message.holder.client)
+        self.remove(message)
+
+    def nack(
+        self,
+        ids: Iterable[int],
+        *,
+        token: str | None,
+        now: float,
+        delay: float = 0.0,
+        requeue: bool = True,
+    ) -> dict[str, Any]:
+        session = self.session(token, now)
+        answer: dict[str, list[int]] = {"released": [], "unknown": [], "not_held": []}
+        foreign = False
+        for id in ids:
+            message = self.by_id(id)
+            if message is None:
+                answer["unknown"].append(id)
+            elif message.holder is not session:
+                answer["not_held"].append(id)
+                foreign = foreign or message.holder is not None
+            else:
+                answer["released"].append(id)
+                if requeue:
+                    self.give_back(message, now, "nack", delay)
+                else:
+                    self.die(message, "rejected")
+        if foreign and not answer["released"]:
+            raise Refused("not_holder")
+        return answer
+
+    def reply(self, reply: Reply, *, token: str | None, now: float) -> dict[str, Any]:
+        return self.answer(self.session(token, now), reply, now)
+
+    def reply_outcome(self, session: Session, reply: Reply, now: float) -> dict[str, Any]:
+        outcome = {"request": reply.id, "id": None, "state": None, "code": None}
+        try:
+            outcome.update(self.answer(session, reply, now))
+        except Refused as refused:
+            outcome["code"] = refused.code
+        return outcome
+
+    def answer(self, session: Session, reply: Reply, now: float) -> dict[str, Any]:
+        message = self.by_id(reply.id)
+        if message is None:
+            return {"id": None, "state": "unknown"}
+        if message.holder is not session:
+            raise Refused("not_holder")
+        request = message.draft
+        if request.reply_to is None:
+            self.finish(message, "acked")
+            return {"id": None, "state": "no_reply_to"}
+        correlation = request.correlation_id
+        draft = Draft(
+            payload=reply.payload,
+            correlation_id=str(message.id) if correlation is None else correlation,
+            headers=reply.headers,
+            error=reply.error,
+        )
+        id: int | None = None
+        call = self.call_at(request.reply_to)
+        if call is not None and call.response is None:
+            id = self.respond(call, draft, session.client, now)
+        elif call is None and request.reply_to in self.queues:
+            id = self.enqueue(request.reply_to, draft, session.client, now).id
+        self.finish(message, "replied")
+        return {"id": id, "state": "caller_gone" if id is None else None}
+
+    def give_back(self, message: Message, now: float, cause: str, delay: float = 0.0) -> None:
+        assert message.holder is not None
+        limit = self.queues[message.queue].policy.max_deliveries
+        self.say("released", message.queue, message.id, message.holder.client, cause)
+        message.holder = None
+        if message.expires_at is not None and message.expires_at <= now:
+            self.expire(message, now)
+        elif limit is not None and message.count >= limit:
+            self.die(message, "max_deliveries")
+        elif delay > 0:
+            message.state = "delayed"
+            message.due_at = now + delay
+        else:
+            self.make_ready(message, now)
+
+    def make_ready(self, message: Message, now: float) -> None:
+        if message.expires_at is not None and message.expires_at <= now:
+            self.expire(message, now)
+            return
+        message.state = "ready"
+        message.due_at = None
+        self.offer(message.queue, now)
+
+    def expire(self, message: Message, now: float) -> None:
+        assert message.expires_at is not None
+        assert message.expires_at <= now
+        if self.queues[message.queue].policy.on_expire == "dead":
+            self.die(message, "expired")
+        else:
+            self.say("dropped", message.queue, message.id, detail="expired")
+            self.remove(message)
+
+    def die(self, message: Message, cause: str) -> None:
+        message.state = "dead"
+        message.holder = None
+        message.due_at = None
+        message.cause = cause
+        message.death = self.count()
+        self.say("died", message.queue, message.id, detail=cause)
+        self.bury_few(message.queue)
+
+    def bury_few(self, name: str) -> None:
+        """Keep only as many dead messages as the policy says, those that died last."""
+        while len(dead := self.dead(name)) > self.queues[name].policy.max_dead:
+            self.say("dropped", name, dead[0].id, detail="max_dead")
+            self.remove(dead[0])
+
+    def drop_message(self, name: str, id: int, *, now: float, token: str | None = None) -> None:
+        client = self.sender(token, now)
+        self.queue(name)
+        message = self.by_id(id)
+        if message is None or message.queue != name:
+            raise Refused("message_not_found")
+        self.say("dropped", name, id, client, "operator")
+        self.remove(message)
+
+    def remove(self, message: Message) -> None:
+        message.state = "gone"
+        message.holder = None
+        self.messages.remove(message)
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    def call(
+        self,
+        name: str,
+        draft: Draft,
+        *,
+        timeout: float,
+        now: float,
+        wait_for_server: bool = False,
+        token: str | None = None,
+    ) -> CallWait:
+        sender = self.sender(token, now)
+        if name in self.queues and (key := self.known_key(name, draft)):
+            if key.call is None:
+                raise Refused("key_reused")
+            return self.wait_for(key.call, timeout, now)
+        if not wait_for_server:
+            if not self.subscribers(name):
+                raise Refused("no_server")
+            self.queue(name)
+        address = self.unused_name("call")
+        draft = replace(draft, reply_to=address, ttl=timeout)
+        if name not in self.queues:
+            self.check_room(draft, 0 if draft.key is None else size(draft.key) + KEY_BYTES)
+            self.create(name, Policy(), None, sender, now)
+        message = self.enqueue(name, draft, sender, now)
+        call = Call(message.id, name, address)
+        self.calls.append(call)
+        for key in self.keys:
+            if key.id == message.id:
+                key.call = call
+        return self.wait_for(call, timeout, now)
+
+    def wait_for(self, call: Call, timeout: float, now: float) -> CallWait:
+        wait = CallWait(self.count(), now + timeout, call=call, response=call.response)
+        wait.done = call.response is not None
+        self.call_waits.append(wait)
+        return wait
+
+    def leave_call(self, wait: CallWait, *, now: float) -> None:
+        self.advance(now)
+        self.call_waits.remove(wait)
+        if not wait.done:
+            self.say("caller_gone", wait.call.queue, wait.call.request)
+
+    def respond(self, call: Call, draft: Draft, sender: str | None, now: float) -> int:
+        self.check_room(draft)
+        correlation = draft.correlation_id
+        call.response = {
+            "id": self.number(),
+            "request": call.request,
+            "payload": draft.payload,
+            "correlation_id": str(call.request) if correlation is None else correlation,
+            "headers": draft.headers or {},
+            "sender": sender,
+            "sent_at": now,
+            "error": draft.error,
+        }
+        call.response_bytes = draft_size(draft)
+        self.say("sent", call.address, call.response["id"], sender, draft.payload)
+        for wait in self.call_waits:
+            if wait.call is call and not wait.done:
+                wait.response = call.response
+                self.wake(wait)
+        id: int = call.response["id"]
+        return id
+
+    # -- looking --------------------------------------------------------------------------------
+
+    def watch(self, *, timeout: float, now: float) -> Wait:
+        """Wait for the next event."""
+        self.advance(now)
+        wait = Wait(self.count(), now + timeout, done=timeout <= 0)
+        self.trace_waits.append(wait)
+        return wait
+
+    def leave_trace(self, wait: Wait, *, now: float) -> None:
+        self.advance(now)
+        self.trace_waits.remove(wait)
+
+    def verdict(self, id: int, now: float) -> str:
+        """The code of the verdict for a message."""
+        message = self.by_id(id)
+        if message is None:
+            return self.verdict_of_ended(id)
+        if message.state == "held":
+            assert message.holder is not None
+            return "held_silent" if self.overdue(message.holder, now) else "held"
+        if message.state != "ready":
+            return message.state
+        status = self.status(message.queue, now)
+        if status == "never_started":
+            return "never_started"
+        if not self.subscribers(message.queue):
+            return "server_left"
+        return "queued" if status == "running" else "servers_silent"
+
+    def verdict_of_ended(self, id: int) -> str:
+        mine = [n for n, event in enumerate(self.events) if event[2] == id]
+        if not mine:
+            raise Refused("message_not_found")
+        kind, queue = self.events[mine[-1]][:2]
+        if kind in ("acked", "replied", "dropped"):
+            return str(kind)
+        for later, name, *_ in reversed(self.events[mine[-1] :]):
+            if name == queue and later in ("purged", "queue_destroyed"):
+                return "purged" if later == "purged" else "destroyed"
+        return "forgotten"

@@ -1,0 +1,796 @@
+"""The whole core against a naive model: every operation, any order, any time.
+
+After each step every answer, refusal, event, wake and the whole state are compared, and what the
+switch promises at all times is checked on the switch itself. HYPOTHESIS_PROFILE=thorough looks
+much longer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from typing import Any
+from unittest import mock
+
+import hypothesis.strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from queues.core import switch as switch_module
+from queues.core.deadlines import Due
+from queues.core.errors import SwitchError
+from queues.core.limits import Limits
+from queues.core.messages import Draft, Failure, Reply, State
+from queues.core.queue import Policy
+from queues.core.switch import Switch
+from queues.core.waits import CallWait, TraceWait, TransferWait, Wait
+
+from . import model as naive
+from .model import Model, Refused
+
+FIRST_ID = 1_000
+BATCH_BYTES = 50
+NAMES = ["a", "b", "c"]
+NO_NAMES = ["", ".", "..", "no/name", "n" * 256]
+
+policies = st.builds(
+    Policy,
+    max_length=st.sampled_from([4, 1, 2, 10]),
+    ttl=st.sampled_from([None, None, 3.0, 12.0]),
+    ack_timeout=st.sampled_from([None, None, 2.0, 6.0]),
+    max_deliveries=st.sampled_from([None, None, 1, 2]),
+    on_expire=st.sampled_from(["drop", "dead"]),
+    max_dead=st.sampled_from([3, 0, 1, 2]),
+)
+changes = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_length": st.sampled_from([1, 3, 12, 21]),
+        "ttl": st.sampled_from([None, 4.0]),
+        "ack_timeout": st.sampled_from([None, 3.0]),
+        "max_deliveries": st.sampled_from([None, 1, 2]),
+        "on_expire": st.sampled_from(["drop", "dead"]),
+        "max_dead": st.sampled_from([0, 1, 5]),
+    },
+)
+payloads = st.sampled_from(["x", "", "a\0é€😀", "p" * 24, "q" * 40, "too long" * 10])
+headers = st.sampled_from([None, None, {}, {"h": "é"}, {"x": "much too long" * 3}])
+failures = st.sampled_from([None, None, Failure("oops", "It broke.")])
+keys = st.sampled_from([None, None, "k1", "k2"])
+leases = st.sampled_from([5.0, 5.0, 30.0, 2.5])
+timeouts = st.sampled_from([0.0, 4.0, 4.0, 20.0])
+steps = st.sampled_from([0.25, 1.0, 2.0, 4.0, 5.0, 30.0])
+
+
+def plain(answer: Any) -> Any:
+    """An answer in the form in which the model gives it."""
+    if not is_dataclass(answer) or isinstance(answer, (type, naive.Wait)):
+        return answer
+    fields = {name: getattr(answer, name) for name in answer.__dataclass_fields__}
+    for name, value in fields.items():
+        if name == "messages":
+            fields[name] = [plain(each) for each in value]
+        elif name == "replies":
+            fields[name] = [
+                {k: v for k, v in asdict(each).items() if k != "detail"} for each in value
+            ]
+        elif name == "acks" and value is not None:
+            fields[name] = asdict(value)
+    return fields
+
+
+def outcome(operation: Callable[[], Any]) -> Any:
+    """The answer, or the code of the refusal."""
+    try:
+        return plain(operation())
+    except Refused as refused:
+        return ("refused", refused.code)
+    except SwitchError as error:
+        return ("refused", error.code)
+
+
+class SwitchMachine(RuleBasedStateMachine):
+    """The real switch and the model side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = mock.patch.object(switch_module, "MAX_BATCH_BYTES", BATCH_BYTES)
+        self.patch.start()
+        self.now = 5_000.0
+        self.agreed = False
+        self.transfers: list[tuple[TransferWait, naive.Transfer]] = []
+        self.calls: list[tuple[CallWait, naive.CallWait]] = []
+        self.watches: list[tuple[TraceWait, naive.Wait]] = []
+        self.model_wait: dict[Wait, naive.Wait] = {}
+        self.woken_ever: set[Wait] = set()
+        self.logins = 0
+        self.ended_tokens: list[str] = []
+        self.finished: set[int] = set()
+        self.numbers: set[int] = set()
+        self.highest = FIRST_ID - 1
+        self.shown: set[tuple[int, int]] = set()
+        self.last_next: dict[str, int] = {}
+        self.calls_made: set[str] = set()
+        self.last_event = FIRST_ID - 1
+        self.events_compared = 0
+
+    @initialize(
+        tight=st.booleans(),
+        short_trace=st.sampled_from([False, False, False, True]),
+        first=policies,
+        second=policies,
+        subscribed=st.lists(st.tuples(st.sampled_from("12"), st.sampled_from("ab")), max_size=4),
+    )
+    def start(
+        self,
+        tight: bool,
+        short_trace: bool,
+        first: Policy,
+        second: Policy,
+        subscribed: list[tuple[str, str]],
+    ) -> None:
+        limits = Limits(
+            payload_bytes=64,
+            header_bytes=32,
+            queues=5,
+            queue_length=20,
+            sessions=3,
+            subscriptions=2,
+            total_bytes=220 if tight else 2_000,
+            trace_events=8 if short_trace else 5_000,
+            trace_bytes=2_500 if short_trace else 2**20,
+            key_window=9.0,
+        )
+        self.switch = Switch(first_id=FIRST_ID, now=self.now, limits=limits)
+        self.model = Model(first_id=FIRST_ID, limits=limits, batch_bytes=BATCH_BYTES)
+        self.both("create_queue", "a", first)
+        self.both("create_queue", "b", second)
+        for client in "12":
+            self.log_in(client, 5.0)
+        for client, name in subscribed:
+            self.both("subscribe", name, token=f"s{client}")
+
+    # -- doing the same thing to both -----------------------------------------------------------
+
+    def both(self, operation: str, *args: Any, **fields: Any) -> Any:
+        """Do it to both, and demand the same answer or the same refusal."""
+        self.agreed = False
+        real = outcome(lambda: getattr(self.switch, operation)(*args, now=self.now, **fields))
+        model = outcome(lambda: getattr(self.model, operation)(*args, now=self.now, **fields))
+        assert real == model, f"{operation}: {real} is not {model}"
+        self.compare()
+        return real
+
+    def both_wait(self, operation: str, *args: Any, **fields: Any) -> Any:
+        """The same for an operation that answers with a wait: the pair, or None if refused."""
+        self.agreed = False
+        real = outcome(lambda: getattr(self.switch, operation)(*args, now=self.now, **fields))
+        fields.pop("after" if operation == "watch" else "", None)
+        fields.pop("limit" if operation == "watch" else "", None)
+        model = outcome(lambda: getattr(self.model, operation)(*args, now=self.now, **fields))
+        if not isinstance(real, Wait) or not isinstance(model, naive.Wait):
+            assert real == model, f"{operation}: {real} is not {model}"
+            self.compare()
+            return None
+        self.model_wait[real] = model
+        self.compare()
+        return real, model
+
+    def compare(self) -> None:
+        self.compare_numbers()
+        self.compare_events()
+        self.compare_waits()
+        self.compare_state()
+        self.every_message_is_in_one_place()
+        self.a_held_message_has_one_holder()
+        self.what_is_finished_stays_gone()
+        self.the_oldest_ready_message_is_first()
+        self.nobody_waits_for_a_ready_message()
+        self.bounds_hold()
+        self.bytes_are_counted_exactly()
+        self.deadlines_are_of_living_things()
+        self.agreed = True
+
+    def compare_numbers(self) -> None:
+        """A refused request may use up a number; none is ever used twice."""
+        switch, model = self.switch, self.model
+        assert switch._next_id >= model.next_number
+        model.next_number = switch._next_id
+
+    def compare_events(self) -> None:
+        report = self.switch.trace.after(self.last_event, 10**9)
+        real = Counter((e.kind, e.queue, e.message, e.client, e.detail) for e in report.events)
+        model = self.model.events[self.events_compared :]
+        assert [e.number for e in report.events] == list(
+            range(report.next - len(report.events) + 1, report.next + 1)
+        )
+        if report.dropped:
+            assert len(report.events) + report.dropped == len(model)
+            assert real <= Counter(model)
+        else:
+            assert real == Counter(model)
+        for event in report.events:
+            assert event.at == self.now
+        self.last_event = report.next
+        self.events_compared = len(self.model.events)
+        for kind, _, message, *_ in model:
+            if kind in ("acked", "replied", "dropped"):
+                self.finished.add(message)
+
+    def compare_waits(self) -> None:
+        """One wake for each wait that ended, and the same waits have ended."""
+        woken = self.switch.woken
+        assert len(set(woken)) == len(woken)
+        assert not self.woken_ever & set(woken), "a wait was woken twice"
+        self.woken_ever.update(woken)
+        assert {self.model_wait[w] for w in woken} == set(self.model.woken)
+        assert len(self.model.woken) == len(woken)
+        woken.clear()
+        self.model.woken.clear()
+        for real, model in [*self.transfers, *self.calls, *self.watches]:
+            assert real.done == model.done
+        for call, naive_call in self.calls:
+            assert plain(call.response) == naive_call.response
+            verdict = call.verdict.code if call.verdict else None
+            assert verdict == naive_call.verdict or verdict == self.forgotten()
+
+    def forgotten(self) -> str | None:
+        """The verdict for what has ended, where the trace is too short to know more."""
+        return "forgotten" if self.switch.trace.last - FIRST_ID >= len(self.switch.trace) else ""
+
+    def compare_state(self) -> None:
+        switch, model = self.switch, self.model
+        assert switch.queues.keys() == model.queues.keys()
+        assert sorted(switch._messages) == sorted(m.id for m in model.messages)
+        for name, queue in switch.queues.items():
+            expected = model.queues[name]
+            assert queue.policy == expected.policy
+            assert (queue.owner.token if queue.owner else None) == (
+                expected.owner.token if expected.owner else None
+            )
+            assert (queue.sent, queue.delivered, queue.acked) == (
+                expected.sent,
+                expected.delivered,
+                expected.acked,
+            )
+            assert list(queue.dead) == [m.id for m in model.dead(name)]
+            assert set(queue.keys) == {k.text for k in model.keys if k.queue == name}
+            for state in State:
+                ids = sorted(m.id for m in queue.messages(state))
+                assert ids == [m.id for m in model.of(name, state)]
+        for m in model.messages:
+            self.compare_message(m)
+        assert list(switch.sessions) == [s.token for s in model.sessions]
+        for s in model.sessions:
+            session = switch.sessions[s.token]
+            assert list(session.subscriptions) == s.subscriptions
+            assert list(session.held) == [m.delivery for m in model.held_by(s)]
+            assert sorted(session.owned) == sorted(model.owned(s))
+            assert session.open == len(model.open_of(s))
+            assert session.next_transfer_by == s.expected_by
+        assert switch.consumers.keys() == model.left.keys()
+        for name, consumers in switch.consumers.items():
+            assert sorted(consumers.sessions) == sorted(s.token for s in model.subscribers(name))
+        for address in self.calls_made | switch.calls.keys():
+            assert (address in switch.calls) == bool(model.call_at(address))
+        self.calls_made |= switch.calls.keys()
+        assert switch.bytes == model.bytes()
+
+    def compare_message(self, m: naive.Message) -> None:
+        real = self.switch._messages[m.id]
+        draft = m.draft
+        assert real.queue == m.queue
+        assert real.payload == draft.payload
+        assert real.correlation_id == draft.correlation_id
+        assert real.reply_to == draft.reply_to
+        assert (real.headers or {}) == (draft.headers or {})
+        assert real.error == draft.error
+        assert (real.sender, real.sent_at) == (m.sender, m.sent_at)
+        assert (real.expires_at, real.due_at) == (m.expires_at, m.due_at)
+        assert real.delivery_count == m.count
+        if m.holder is None:
+            assert real.hold is None
+        else:
+            assert real.hold is not None
+            assert real.hold.session is self.switch.sessions[m.holder.token]
+            assert (real.hold.delivery, real.hold.since) == (m.delivery, m.held_since)
+        assert (real.death.cause if real.death else None) == m.cause
+
+    # -- what holds at all times ----------------------------------------------------------------
+
+    def every_message_is_in_one_place(self) -> None:
+        places = Counter(m.id for q in self.switch.queues.values() for m in q.messages())
+        assert set(places) == set(self.switch._messages)
+        assert all(count == 1 for count in places.values())
+        for queue in self.switch.queues.values():
+            for message in queue.messages():
+                assert message.queue == queue.name
+                assert (message.state is State.HELD) == (message.hold is not None)
+
+    def a_held_message_has_one_holder(self) -> None:
+        holders = Counter(m.id for s in self.switch.sessions.values() for m in s.held.values())
+        assert all(count == 1 for count in holders.values())
+        assert set(holders) == {
+            m.id for m in self.switch._messages.values() if m.state is State.HELD
+        }
+        for session in self.switch.sessions.values():
+            assert list(session.held) == sorted(session.held)
+
+    def what_is_finished_stays_gone(self) -> None:
+        assert not self.finished & self.switch._messages.keys()
+
+    def the_oldest_ready_message_is_first(self) -> None:
+        for queue in self.switch.queues.values():
+            ready = [m.id for m in queue.messages(State.READY)]
+            head = queue.head()
+            assert (head.id if head else None) == min(ready, default=None)
+            assert queue.ready == len(ready)
+
+    def nobody_waits_for_a_ready_message(self) -> None:
+        for name, queue in self.switch.queues.items():
+            consumers = self.switch.consumers.get(name)
+            if queue.ready and consumers is not None:
+                assert all(wait.done for wait in consumers.waits)
+
+    def bounds_hold(self) -> None:
+        switch, limits = self.switch, self.switch.limits
+        assert len(switch.sessions) <= limits.sessions
+        assert len(switch.queues) <= limits.queues
+        assert switch.bytes <= limits.total_bytes
+        assert len(switch.trace) <= limits.trace_events
+        assert switch.trace.bytes <= limits.trace_bytes
+        for queue in switch.queues.values():
+            assert len(queue.dead) <= queue.policy.max_dead
+        for session in switch.sessions.values():
+            assert len(session.subscriptions) <= limits.subscriptions
+
+    def bytes_are_counted_exactly(self) -> None:
+        switch = self.switch
+        records = [r for queue in switch.queues.values() for r in queue.keys.values()]
+        messages = sum(m.size for m in switch._messages.values())
+        assert switch.bytes == messages + sum(r.size for r in records)
+        for queue in switch.queues.values():
+            assert queue.bytes == sum(m.size for m in queue.messages())
+
+    def deadlines_are_of_living_things(self) -> None:
+        switch, deadlines = self.switch, self.switch._deadlines
+        wait_number = {model.number: real.number for real, model in self.model_wait.items()}
+        expected = {
+            (Due(kind), wait_number[what] if kind == naive.WAIT_ENDS else what): when
+            for when, kind, what in self.model.deadlines()
+        }
+        for key, when in deadlines._when.items():
+            if key[0] is Due.LEASE_ENDS and switch.sessions[key[1]].open:
+                continue
+            assert expected.pop(key, None) == when, f"{key} is due at {when}"
+        assert not expected, f"{expected} will never come"
+        first = switch.next_deadline()
+        if deadlines._when:
+            assert first is not None
+            assert first <= min(deadlines._when.values())
+        else:
+            assert first is None
+
+    # -- choosing -------------------------------------------------------------------------------
+
+    def name(self, data: st.DataObject) -> str:
+        names = [*self.switch.queues, *NAMES]
+        if fresh := [q.name for q in self.switch.queues.values() if q.owner]:
+            names += fresh
+        return data.draw(st.sampled_from([*names, *names, "nowhere"]), label="name")
+
+    def token(self, data: st.DataObject) -> str | None:
+        tokens: list[str | None] = [*self.switch.sessions] * 4
+        return data.draw(
+            st.sampled_from([*tokens, None, "nobody", *self.ended_tokens[-1:]]), label="token"
+        )
+
+    def sender_token(self, data: st.DataObject) -> str | None:
+        return data.draw(st.sampled_from([None, *self.switch.sessions]), label="sender")
+
+    def ids(self, data: st.DataObject, token: str | None, most: int = 3) -> list[int]:
+        """Ids of messages: mostly those that the session holds."""
+        session = self.switch.sessions.get(token or "")
+        held = [m.id for m in session.held.values()] if session else []
+        others = sorted(self.switch._messages) + sorted(self.finished)[-2:] + [1]
+        return data.draw(
+            st.lists(st.sampled_from(held * 4 + others), min_size=1, max_size=most), label="ids"
+        )
+
+    def draft(self, data: st.DataObject) -> Draft:
+        reply_to = [None, *NAMES, "nowhere", *self.switch.calls]
+        return Draft(
+            payload=data.draw(payloads),
+            correlation_id=data.draw(st.sampled_from([None, "", "c1"])),
+            reply_to=data.draw(st.sampled_from(reply_to)),
+            ttl=data.draw(st.sampled_from([None, None, 2.0, 6.0])),
+            delay=data.draw(st.sampled_from([0.0, 0.0, 0.0, 1.0, 5.0])),
+            headers=data.draw(headers),
+            key=data.draw(keys),
+        )
+
+    # -- time -----------------------------------------------------------------------------------
+
+    @rule(step=steps, told=st.booleans())
+    def time_passes(self, step: float, told: bool) -> None:
+        self.now += step
+        if told:
+            self.both("advance")
+
+    @rule(early=st.sampled_from([0.0, 0.0, 0.25]), told=st.booleans())
+    def time_passes_to_the_next_deadline(self, early: float, told: bool) -> None:
+        due = min(self.switch._deadlines._when.values(), default=self.now)
+        self.now = max(self.now, due - early)
+        if told:
+            self.both("advance")
+
+    # -- sessions -------------------------------------------------------------------------------
+
+    @rule(client=st.sampled_from("123"), lease=leases)
+    def login(self, client: str, lease: float) -> None:
+        self.log_in(client, lease)
+
+    def log_in(self, client: str, lease: float) -> None:
+        self.logins += 1
+        self.both("login", f"s{self.logins}", f"client {client}", lease)
+
+    @rule(data=st.data())
+    def logout(self, data: st.DataObject) -> None:
+        token = self.token(data)
+        self.both("logout", token)
+        if token is not None:
+            self.ended_tokens.append(token)
+
+    @rule(data=st.data())
+    def touch(self, data: st.DataObject) -> None:
+        token = self.token(data)
+        self.both("touch", token, self.ids(data, token) if data.draw(st.booleans()) else ())
+
+    # -- queues ---------------------------------------------------------------------------------
+
+    @rule(data=st.data(), policy=st.none() | policies)
+    def create(self, data: st.DataObject, policy: Policy | None) -> None:
+        names = [*NAMES, *NAMES, *NO_NAMES, *self.switch.calls]
+        # Somebody may guess the name of the next fresh queue, or of a call's reply address.
+        names += [f"fresh.{self.switch._next_id + n}" for n in range(3)]
+        names += [f"call.{self.switch._next_id + n}" for n in range(2)]
+        name = data.draw(st.sampled_from([*names, *self.switch.consumers]), label="name")
+        self.both("create_queue", name, policy, token=self.sender_token(data))
+
+    @rule(data=st.data(), policy=st.none() | policies, subscribe=st.booleans())
+    def create_fresh(self, data: st.DataObject, policy: Policy | None, subscribe: bool) -> None:
+        token = self.token(data)
+        answer = self.both("create_fresh_queue", policy, token=token)
+        if isinstance(answer, dict):
+            assert self.switch.consumers.get(answer["name"]) is None, "somebody listens already"
+            if subscribe:
+                self.both("subscribe", answer["name"], token=token)
+
+    @rule(data=st.data(), changes=changes)
+    def change(self, data: st.DataObject, changes: dict[str, Any]) -> None:
+        self.both("change_queue", self.name(data), changes, token=self.sender_token(data))
+
+    @rule(data=st.data())
+    def destroy(self, data: st.DataObject) -> None:
+        self.both("destroy_queue", self.name(data), token=self.sender_token(data))
+
+    @rule(data=st.data(), state=st.sampled_from([None, None, *State]))
+    def purge(self, data: st.DataObject, state: State | None) -> None:
+        self.both("purge_queue", self.name(data), state, token=self.sender_token(data))
+
+    @rule(data=st.data(), everything=st.booleans())
+    def replay(self, data: st.DataObject, everything: bool) -> None:
+        dead = [m for m in self.switch._messages.values() if m.state is State.DEAD]
+        name = data.draw(st.sampled_from([m.queue for m in dead] * 3 + NAMES), label="name")
+        ids = None
+        if not everything:
+            choice = [m.id for m in dead] * 3 + [*self.switch._messages, 1]
+            ids = data.draw(st.lists(st.sampled_from(choice), max_size=3), label="ids")
+        self.both("replay_dead", name, ids, token=self.sender_token(data))
+
+    @rule(data=st.data())
+    def inspect(self, data: st.DataObject) -> None:
+        self.both("inspect_queue", self.name(data))
+
+    # -- sending --------------------------------------------------------------------------------
+
+    def saw_new_number(self, number: int) -> None:
+        assert number not in self.numbers, "a number was used twice"
+        assert number > self.highest, "numbers must grow"
+        self.numbers.add(number)
+        self.highest = number
+
+    @rule(data=st.data())
+    def send(self, data: st.DataObject) -> None:
+        names = [*self.switch.queues] * 3 + ["nowhere", *self.switch.calls]
+        name = data.draw(st.sampled_from(names), label="name")
+        answer = self.both("send", name, self.draft(data), token=self.sender_token(data))
+        if isinstance(answer, dict) and answer["created"]:
+            self.saw_new_number(answer["id"])
+
+    @rule(data=st.data(), count=st.integers(2, 4), payload=st.sampled_from(["x", "p" * 24]))
+    def send_many(self, data: st.DataObject, count: int, payload: str) -> None:
+        name = self.name(data)
+        for _ in range(count):
+            answer = self.both("send", name, Draft(payload=payload))
+            if isinstance(answer, dict):
+                self.saw_new_number(answer["id"])
+
+    @rule(data=st.data(), payload=payloads, key=st.sampled_from(["k1", "k2"]))
+    def send_again(self, data: st.DataObject, payload: str, key: str) -> None:
+        name = self.name(data)
+        for each in (payload, data.draw(st.sampled_from([payload, "other"]))):
+            self.both("send", name, Draft(payload=each, key=key))
+
+    # -- receiving ------------------------------------------------------------------------------
+
+    @rule(data=st.data())
+    def subscribe(self, data: st.DataObject) -> None:
+        self.both("subscribe", self.name(data), token=self.token(data))
+
+    @rule(data=st.data())
+    def unsubscribe(self, data: st.DataObject) -> None:
+        token = self.token(data)
+        session = self.switch.sessions.get(token or "")
+        names = list(session.subscriptions) if session else []
+        name = data.draw(st.sampled_from([*names, *names, *NAMES]), label="name")
+        self.both("unsubscribe", name, token=token)
+
+    @rule(
+        data=st.data(),
+        timeout=timeouts,
+        limit=st.sampled_from([1, 1, 2, 3, 10]),
+        ack=st.sampled_from([False, False, True]),
+        reply=st.sampled_from([False, False, True]),
+    )
+    def transfer(
+        self, data: st.DataObject, timeout: float, limit: int, ack: bool, reply: bool
+    ) -> None:
+        token = self.token(data)
+        session = self.switch.sessions.get(token or "")
+        seen = [self.last_next.get(token or "", 0)]
+        after: list[int | None] = [None, None, 0, 0, *seen, *seen]
+        after += list(session.held) if session else []
+        fields: dict[str, Any] = {
+            "after": data.draw(st.sampled_from(after), label="after"),
+            "timeout": timeout,
+            "limit": limit,
+        }
+        if ack:
+            fields["acks"] = self.ids(data, token)
+        if reply:
+            fields["replies"] = [
+                Reply(id=id, payload=data.draw(payloads), error=data.draw(failures))
+                for id in self.ids(data, token, most=2)
+            ]
+        pair = self.both_wait("transfer", token=token, **fields)
+        if pair is not None:
+            self.transfers.append(pair)
+            if data.draw(st.booleans(), label="answered at once") and pair[0].done:
+                self.take(pair)
+
+    def choose(self, data: st.DataObject, pairs: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+        indices = list(range(len(pairs)))
+        done = [index for index in indices if pairs[index][0].done]
+        return pairs.pop(data.draw(st.sampled_from(done * 3 + indices), label="which"))
+
+    @precondition(lambda self: self.transfers)
+    @rule(data=st.data())
+    def collect(self, data: st.DataObject) -> None:
+        self.take(self.choose(data, self.transfers))
+
+    def take(self, pair: tuple[TransferWait, naive.Transfer]) -> None:
+        """Answer a Transfer."""
+        if pair in self.transfers:
+            self.transfers.remove(pair)
+        real, model = pair
+        answer = outcome(lambda: self.switch.collect(real, now=self.now))
+        expected = outcome(lambda: self.model.collect(model, now=self.now))
+        assert answer == expected
+        self.compare()
+        if isinstance(answer, dict):
+            self.look_at_answer(real, answer)
+
+    def look_at_answer(self, wait: TransferWait, answer: dict[str, Any]) -> None:
+        messages = answer["messages"]
+        assert len(messages) <= max(wait.limit, len(wait.resent))
+        size = sum(len(m["payload"].encode()) for m in messages)
+        assert size <= BATCH_BYTES or len(messages) == 1
+        for m in messages:
+            assert m["id"] not in self.finished, "an acked message came again"
+            assert m["expires_at"] is None or m["delivery_count"] >= 1
+            holder = self.switch._messages[m["id"]].hold
+            assert holder is not None
+            assert holder.session is wait.session
+            self.shown.add((m["id"], m["delivery"]))
+        if answer["superseded"]:
+            assert not messages
+        elif wait.ordered:
+            self.last_next[wait.session.token] = answer["next"]
+
+    @precondition(lambda self: self.transfers)
+    @rule(data=st.data())
+    def abandon(self, data: st.DataObject) -> None:
+        real, model = self.choose(data, self.transfers)
+        self.agreed = False
+        held = [(m.id, m.hold.delivery) for m in self.switch._messages.values() if m.hold]
+        known = len(self.model.events)
+        self.switch.abandon(real, now=self.now)
+        self.model.abandon(model, now=self.now)
+        self.compare()
+        lost = {id for _, _, id, _, cause in self.model.events[known:] if cause == "poll_lost"}
+        for id, number in held:
+            assert id not in lost or (id, number) not in self.shown, "somebody has it already"
+
+    # -- acknowledging --------------------------------------------------------------------------
+
+    @rule(data=st.data())
+    def ack(self, data: st.DataObject) -> None:
+        token = self.token(data)
+        self.both("ack", self.ids(data, token), token=token)
+
+    @rule(data=st.data(), delay=st.sampled_from([0.0, 0.0, 3.0]), requeue=st.booleans())
+    def nack(self, data: st.DataObject, delay: float, requeue: bool) -> None:
+        token = self.token(data)
+        self.both("nack", self.ids(data, token), token=token, delay=delay, requeue=requeue)
+
+    @rule(data=st.data(), payload=payloads, headers=headers, error=failures)
+    def reply(
+        self,
+        data: st.DataObject,
+        payload: str,
+        headers: dict[str, str] | None,
+        error: Failure | None,
+    ) -> None:
+        token = self.token(data)
+        (id,) = self.ids(data, token, most=1)
+        reply = Reply(id=id, payload=payload, headers=headers, error=error)
+        self.both("reply", reply, token=token)
+
+    @rule(data=st.data())
+    def drop_message(self, data: st.DataObject) -> None:
+        messages = list(self.switch._messages.values())
+        choice = [(m.queue, m.id) for m in messages] * 2 + [("a", 1), ("nowhere", 1)]
+        choice += [("b", m.id) for m in messages]
+        name, id = data.draw(st.sampled_from(choice), label="message")
+        self.both("drop_message", name, id, token=self.sender_token(data))
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    @rule(
+        data=st.data(),
+        timeout=st.sampled_from([2.0, 5.0, 5.0, 12.0]),
+        wait_for_server=st.booleans(),
+    )
+    def call(self, data: st.DataObject, timeout: float, wait_for_server: bool) -> None:
+        draft = Draft(
+            payload=data.draw(payloads),
+            correlation_id=data.draw(st.sampled_from([None, "", "c2"])),
+            headers=data.draw(headers),
+            key=data.draw(keys),
+        )
+        pair = self.both_wait(
+            "call",
+            self.name(data),
+            draft,
+            timeout=timeout,
+            wait_for_server=wait_for_server,
+            token=self.sender_token(data),
+        )
+        if pair is not None:
+            self.calls.append(pair)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data(), timeout=st.sampled_from([2.0, 5.0]))
+    def call_again(self, data: st.DataObject, timeout: float) -> None:
+        """A caller that lost its connection asks again under the same key."""
+        made = data.draw(st.sampled_from([wait.call for wait, _ in self.calls]), label="call")
+        request = self.switch._messages.get(made.request)
+        draft = Draft(payload=request.payload if request else "x", key=made.key)
+        pair = self.both_wait("call", made.queue, draft, timeout=timeout)
+        if pair is not None:
+            self.calls.append(pair)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data())
+    def leave_call(self, data: st.DataObject) -> None:
+        real, model = self.choose(data, self.calls)
+        self.switch.leave_call(real, now=self.now)
+        self.model.leave_call(model, now=self.now)
+        self.compare()
+
+    # -- looking --------------------------------------------------------------------------------
+
+    @rule(timeout=timeouts)
+    def watch(self, timeout: float) -> None:
+        self.both("advance")
+        self.watches.append(
+            self.both_wait("watch", after=self.switch.trace.last, limit=10, timeout=timeout)
+        )
+
+    @precondition(lambda self: self.watches)
+    @rule(data=st.data())
+    def leave_trace(self, data: st.DataObject) -> None:
+        real, model = self.choose(data, self.watches)
+        report = self.switch.leave_trace(real, now=self.now)
+        self.model.leave_trace(model, now=self.now)
+        assert report.next >= real.after
+        self.compare()
+
+    @rule(data=st.data())
+    def look(self, data: st.DataObject) -> None:
+        """Everything that people look at; it changes nothing."""
+        self.both("advance")
+        number = self.switch._next_id
+        id = data.draw(
+            st.sampled_from([*self.switch._messages, *sorted(self.finished)[-3:], 1]), label="id"
+        )
+        real = outcome(lambda: self.switch.explain(id, now=self.now).verdict.code)
+        model = outcome(lambda: self.model.verdict(id, self.now))
+        if real != model:
+            assert self.forgotten() == "forgotten"
+            assert real in ("forgotten", ("refused", "message_not_found"))
+        name = self.name(data)
+        page = outcome(lambda: self.switch.browse(name, now=self.now, limit=2))
+        if isinstance(page, dict):
+            first = [m.id for m in self.model.of(name)]
+            assert [m["id"] for m in page["messages"]] == first[:2]
+            assert page["next"] == (first[1] if len(first) > 2 else None)
+        for alive in (None, True, False):
+            listed = self.switch.list_queues(now=self.now, alive=alive)
+            assert [q.name for q in listed.queues] == sorted(
+                name
+                for name in self.model.queues
+                if alive in (None, bool(self.model.subscribers(name)))
+            )
+        seen = self.switch.diagnostics(now=self.now)
+        assert [usage.used for usage in seen.usage[:3]] == [
+            len(self.model.queues),
+            len(self.model.sessions),
+            self.model.bytes(),
+        ]
+        assert self.switch._next_id == number
+        self.compare()
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        try:
+            if self.agreed:
+                self.end_everything()
+        finally:
+            self.patch.stop()
+
+    def end_everything(self) -> None:
+        """When everybody has left and every window has passed, nothing is left over."""
+        for token in list(self.switch.sessions):
+            self.both("logout", token)
+        while self.transfers:
+            self.take(self.transfers[0])
+        for real, model in self.calls:
+            self.switch.leave_call(real, now=self.now)
+            self.model.leave_call(model, now=self.now)
+        self.calls.clear()
+        for watch, naive_watch in self.watches:
+            self.switch.leave_trace(watch, now=self.now)
+            self.model.leave_trace(naive_watch, now=self.now)
+        self.watches.clear()
+        self.compare()
+        for name in list(self.switch.queues):
+            self.both("destroy_queue", name)
+        self.now += 10_000.0
+        self.both("advance")
+        switch = self.switch
+        assert not switch.queues
+        assert not switch.sessions
+        assert not switch.consumers
+        assert not switch.calls
+        assert not switch._messages
+        assert not switch._waits
+        assert not switch._trace_waits
+        assert len(switch._deadlines) == 0
+        assert switch.next_deadline() is None
+        assert switch.bytes == 0
+
+
+TestSwitch = SwitchMachine.TestCase
