@@ -98,7 +98,11 @@ class Queues(ProtocolView):
         """A page of queues by name. Give `next` as `after` for the page that follows."""
         return Response(
             await get_engine().list_queues(
-                query.prefix, alive=query.alive, after=query.after, limit=query.limit
+                query.prefix,
+                alive=query.alive,
+                kind=query.kind,
+                after=query.after,
+                limit=query.limit,
             )
         )
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from queues.core.answers import QueueKind
 from queues.core.errors import InvalidRequest
 from queues.core.limits import MAX_BATCH, MAX_LEASE, MAX_SECONDS, MAX_WAIT
 from queues.core.messages import Draft, Failure, Reply, State
@@ -211,10 +212,11 @@ class NoQuery(Form, frozen=True, kw_only=True):
 
 
 class QueuePage(Form, frozen=True, kw_only=True):
-    """Which queues to list: by prefix, and with (or without) a consumer."""
+    """Which queues to list: by prefix, with (or without) a consumer, of one kind."""
 
     prefix: Annotated[str, Meta(max_length=255)] = ""
     alive: bool | None = None
+    kind: QueueKind | None = None
     after: Annotated[str, Meta(max_length=255)] = ""
     limit: PageSize = 100
 
