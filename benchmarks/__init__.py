@@ -1,0 +1,1 @@
+"""Measurements, as ratios against a control that runs in the same minutes."""
