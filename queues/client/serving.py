@@ -1,0 +1,231 @@
+"""The server side of RPC: receive requests, run a function on each, send back what it returns.
+
+A served request costs one round trip where that is possible: the reply travels in the Transfer
+that asks for the next request. A reply must never wait for a Transfer that is open already, so
+one that becomes ready meanwhile is sent at once by a request of its own. Before a Transfer is
+opened while functions are running, they get a moment to finish, so that the quick ones need no
+such extra request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import math
+import re
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from queues.core.answers import ReplyOutcome, ReplyResult
+from queues.core.errors import LimitReached, NotHolder, PayloadTooLarge, SwitchError
+from queues.core.limits import MAX_BATCH
+from queues.core.messages import Delivery
+from queues.protocol import operations as forms
+
+from .errors import HandlerError
+from .session import Session
+from .transport import Operation
+
+#: What answers requests: gets the request, returns the reply's payload; None is empty.
+Handler = Callable[[Delivery], str | None] | Callable[[Delivery], Awaitable[str | None]]
+
+logger = logging.getLogger("queues.client")
+
+#: Seconds that running functions get to finish when serving stops.
+GRACE = 5.0
+#: Seconds for which the next Transfer waits for functions that have just begun.
+LINGER = 0.002
+#: Payload characters of the replies that one Transfer carries; a larger reply travels alone.
+MAX_CARRIED = 256 * 2**10
+#: Characters of an error's detail that the protocol takes.
+MAX_DETAIL = 10_000
+
+
+class Server:
+    """Serves one queue with one function, in a session of its own."""
+
+    def __init__(
+        self, session: Session, queue: str, function: Handler, concurrency: int, grace: float
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError("concurrency must be at least 1.")
+        self._session = session
+        self._queue = queue
+        self._function = function
+        self._concurrency = concurrency
+        self._grace = grace
+        self._threads: ThreadPoolExecutor | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ready: list[forms.TransferReply] = []
+        """Replies that the next Transfer carries."""
+        self._waiting = False
+        """Whether replies may not wait for the next Transfer: one is open, or none follows."""
+
+    async def run(self) -> None:
+        """Serve until cancelled; then let functions finish, give back the rest, and log out."""
+        if not _is_coroutine_function(self._function):
+            self._threads = ThreadPoolExecutor(
+                self._concurrency, thread_name_prefix=f"serve {self._queue}"
+            )
+        try:
+            await self._session.create(self._queue, None, wait=math.inf)
+            await self._session.subscribe(self._queue, wait=math.inf)
+            while True:
+                await self._receive()
+        finally:
+            await self._stop()
+
+    async def _receive(self) -> None:
+        """One Transfer: send the replies that are ready, start work on what arrives."""
+        while len(self._tasks) >= self._concurrency:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        replies = self._take_ready()
+        self._waiting = True
+        result = await self._session.transfer(
+            limit=min(self._concurrency - len(self._tasks), MAX_BATCH), replies=replies
+        )
+        self._waiting = False
+        sent = {reply.id: reply for reply in replies}
+        for outcome in result.replies:
+            if outcome.request in sent:
+                self._judge(sent[outcome.request], outcome)
+        begun = [self._begin(message) for message in result.messages]
+        if begun and len(self._tasks) < self._concurrency:
+            await asyncio.wait(begun, timeout=LINGER)
+
+    def _take_ready(self) -> list[forms.TransferReply]:
+        replies: list[forms.TransferReply] = []
+        room = MAX_CARRIED
+        while self._ready and (not replies or len(self._ready[0].payload) <= room):
+            room -= len(self._ready[0].payload)
+            replies.append(self._ready.pop(0))
+        return replies
+
+    def _begin(self, message: Delivery) -> asyncio.Task[None]:
+        self._session.in_hand.add(message.id)
+        return self._spawn(self._work(message), f"{self._queue} {message.id}")
+
+    def _spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _work(self, message: Delivery) -> None:
+        reply = await self._reply_to(message)
+        if self._waiting or len(reply.payload) > MAX_CARRIED:
+            await self._send(reply)
+        else:
+            self._ready.append(reply)
+
+    async def _reply_to(self, message: Delivery) -> forms.TransferReply:
+        """Run the function; whatever it raises is the reply."""
+        try:
+            payload = await self._call(message)
+            if payload is None:
+                payload = ""
+            if not isinstance(payload, str):
+                raise TypeError(f"The handler returned {type(payload).__name__}, not str.")
+            payload.encode()
+        except Exception as error:
+            if not isinstance(error, HandlerError):
+                logger.warning("Request %d of %s failed.", message.id, self._queue, exc_info=error)
+            return forms.TransferReply(id=message.id, error=_error(error))
+        return forms.TransferReply(id=message.id, payload=payload)
+
+    async def _call(self, message: Delivery) -> object:
+        if self._threads is None:
+            return await self._function(message)  # type: ignore[misc]
+        context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._threads, context.run, _call_blocking, self._function, message
+        )
+
+    # -- replies ------------------------------------------------------------------------------
+
+    async def _send(self, reply: forms.TransferReply) -> None:
+        """Send a reply by a request of its own; wait while its queue is full."""
+        while True:
+            form = forms.ReplyBody(payload=reply.payload, headers=reply.headers, error=reply.error)
+            try:
+                result = await self._session.perform(
+                    Operation(name="reply", answer=ReplyResult, id=reply.id, form=form, login=True),
+                    wait=math.inf,
+                )
+            except LimitReached as error:
+                await asyncio.sleep(float(error.extra.get("retry_after", 1)))
+            except PayloadTooLarge as error:
+                reply = forms.TransferReply(id=reply.id, error=_error(error))
+            except SwitchError as error:
+                self._done(reply.id, str(error))
+                return
+            else:
+                self._done(reply.id, result.state)
+                return
+
+    def _judge(self, reply: forms.TransferReply, outcome: ReplyOutcome) -> None:
+        """See what became of a reply that a Transfer carried."""
+        if outcome.code is None or outcome.code == NotHolder.code:
+            self._done(reply.id, outcome.state or outcome.detail)
+        else:
+            # By a request of its own the same refusal comes again, and is dealt with there.
+            self._spawn(self._send(reply), f"reply {reply.id}")
+
+    def _done(self, id: int, trouble: str | None) -> None:
+        self._session.in_hand.discard(id)
+        if trouble is not None:
+            logger.info("The reply to %d of %s did not arrive: %s", id, self._queue, trouble)
+
+    # -- stopping -----------------------------------------------------------------------------
+
+    async def _stop(self) -> None:
+        """Give functions time to finish, then give back what they have not done."""
+        self._waiting = True
+        try:
+            for reply in self._ready:
+                self._spawn(self._send(reply), f"reply {reply.id}")
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=self._grace)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            if self._threads is not None:
+                self._threads.shutdown(wait=False, cancel_futures=True)
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            # The end of the session makes ready again what it still holds.
+            await self._session.close()
+
+
+def _call_blocking(function: Handler, message: Delivery) -> object:
+    try:
+        return function(message)
+    except StopIteration as error:
+        # A future cannot carry it.
+        raise RuntimeError("The handler raised StopIteration.") from error
+
+
+def _is_coroutine_function(function: Handler) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004
+    )
+
+
+def _error(error: Exception) -> forms.Error:
+    """How an exception is told to the caller."""
+    if isinstance(error, HandlerError):
+        code, detail = error.code, error.detail
+    elif isinstance(error, SwitchError):
+        code, detail = error.code, str(error)
+    else:
+        code, detail = _snake(type(error).__name__), str(error)
+    code = code.encode(errors="replace").decode()[:255] or "handler_error"
+    return forms.Error(code=code, detail=detail.encode(errors="replace").decode()[:MAX_DETAIL])
+
+
+def _snake(name: str) -> str:
+    """``ValueError`` as ``value_error``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -1,0 +1,330 @@
+"""A session that outlives its token: it logs in again, and restores what it had."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from queues.core.answers import (
+    LoginResult,
+    QueueCreated,
+    QueueInfo,
+    TouchResult,
+    TransferResult,
+)
+from queues.core.errors import (
+    QueueNotFound,
+    ShuttingDown,
+    SwitchError,
+    TooManySessions,
+    UnknownSession,
+)
+from queues.protocol import operations as forms
+
+from .backoff import Backoff
+from .errors import OutcomeUnknown, Unreachable
+from .transport import Operation, Transport
+
+T = TypeVar("T")
+
+logger = logging.getLogger("queues.client")
+
+#: An operation that was cut off is repeated, if it may be, for at least this many seconds.
+REPEAT_FOR = 5.0
+#: Seconds that a Transfer stays open when there is nothing to receive.
+POLL = 25.0
+#: Fresh sessions that may turn out to be unknown in a row before the client gives up.
+MAX_LOGINS = 3
+
+
+class Session:
+    """One session of a client at the switch. It logs in when first needed.
+
+    While it has something to lose (a message in hand, a transient queue) it touches by itself,
+    three times in a lease or in the shortest ack timeout. A mere subscription is no reason: a
+    consumer that asks for nothing shall not look alive. When the switch no longer knows the
+    session, it logs in again, creates the persistent queues again that it created, and
+    subscribes again.
+    """
+
+    def __init__(self, transport: Transport, client: str, lease: float) -> None:
+        self.client = client
+        self.lease = lease
+        self.in_hand: set[int] = set()
+        """Ids of messages that somebody works on; they are touched too."""
+        self._transport = transport
+        self._current: LoginResult | None = None
+        self._lock = asyncio.Lock()
+        self._created: dict[str, forms.PolicyChange | None] = {}
+        self._fresh: set[str] = set()
+        self._subscriptions: dict[str, float | None] = {}
+        """Queue names with the ack timeout of each."""
+        self._lost: dict[str, SwitchError] = {}
+        """Subscriptions that could not be restored, and why."""
+        self._after = 0
+        self._keeper: asyncio.Task[None] | None = None
+
+    # -- operations ---------------------------------------------------------------------------
+
+    async def perform(
+        self,
+        operation: Operation[T],
+        *,
+        wait: float = 0.0,
+        repeat_for: float = REPEAT_FOR,
+        renew: Callable[[], Operation[T]] | None = None,
+    ) -> T:
+        """Do an operation, logging in first if it wants a session.
+
+        While the switch cannot be reached, or has no room for a session, try again for ``wait``
+        seconds. What was cut off is repeated, if that is safe, for at least ``repeat_for``
+        seconds. ``renew`` gives the form for each attempt.
+        Raises the refusal; Unreachable, OutcomeUnknown.
+        """
+        now = asyncio.get_running_loop().time
+        ends = now() + wait
+        backoff = Backoff()
+        cut_off: OutcomeUnknown | None = None
+        unknown = 0
+        while True:
+            token = None
+            failure: SwitchError
+            try:
+                token = await self._token(login=operation.login)
+                if renew is not None:
+                    operation = renew()
+                return await self._transport.perform(operation, token)
+            except UnknownSession:
+                unknown += 1
+                if unknown > MAX_LOGINS:
+                    raise
+                self._forget(token)
+                continue
+            except (Unreachable, TooManySessions) as error:
+                failure = error
+            except (OutcomeUnknown, ShuttingDown) as error:
+                failure = error
+                if isinstance(error, ShuttingDown) and operation.name == "call":
+                    # It may have come while the call waited for its reply.
+                    failure = OutcomeUnknown("The switch stopped before the reply came.")
+                if isinstance(failure, OutcomeUnknown):
+                    if not operation.repeatable:
+                        raise failure from error
+                    if cut_off is None:
+                        cut_off = failure
+                        ends = max(ends, now() + repeat_for)
+            pause = backoff.next()
+            if now() + pause > ends:
+                raise cut_off or failure
+            await asyncio.sleep(pause)
+
+    async def login(self, *, wait: float = 0.0) -> LoginResult:
+        """Log in, unless that has been done. Raises TooManySessions, Unreachable."""
+        await self.perform(
+            Operation(name="touch", answer=TouchResult, form=forms.Touch(), login=True), wait=wait
+        )
+        assert self._current is not None
+        return self._current
+
+    async def create(
+        self, name: str, policy: forms.PolicyChange | None, *, wait: float = 0.0
+    ) -> QueueCreated:
+        """Create a persistent queue, now and whenever the switch has forgotten it."""
+        created = await self.perform(_create(name, policy), wait=wait)
+        self._created[name] = policy
+        return created
+
+    async def create_fresh(
+        self, policy: forms.PolicyChange | None, *, wait: float = 0.0
+    ) -> QueueCreated:
+        """Create a transient queue, which lasts as long as the switch knows the session."""
+        created = await self.perform(
+            Operation(
+                name="create_fresh_queue",
+                answer=QueueCreated,
+                form=forms.CreateQueue(policy=policy),
+                login=True,
+            ),
+            wait=wait,
+        )
+        self._fresh.add(created.name)
+        return created
+
+    def destroyed(self, name: str) -> None:
+        """Do not create the queue again."""
+        self._created.pop(name, None)
+        self._fresh.discard(name)
+
+    async def subscribe(self, name: str, *, wait: float = 0.0) -> None:
+        """Consume a queue, now and after every new login."""
+        await self.perform(_subscribe(name), wait=wait)
+        self._lost.pop(name, None)
+        info = await self.perform(
+            Operation(name="inspect_queue", answer=QueueInfo, queue=name), wait=wait
+        )
+        self._subscriptions[name] = info.policy.ack_timeout
+        self._start_keeper()
+
+    async def unsubscribe(self, name: str, *, wait: float = 0.0) -> None:
+        """Stop consuming a queue."""
+        self._subscriptions.pop(name, None)
+        self._lost.pop(name, None)
+        await self.perform(
+            Operation(name="unsubscribe", answer=type(None), queue=name, login=True), wait=wait
+        )
+
+    async def transfer(
+        self,
+        *,
+        limit: int = 1,
+        timeout: float = POLL,
+        replies: Iterable[forms.TransferReply] = (),
+        wait: float = math.inf,
+    ) -> TransferResult:
+        """Receive messages; one Transfer at a time. ``timeout`` is in seconds.
+
+        What the switch handed over in an answer that got lost comes again.
+        Raises QueueNotFound when a subscription did not survive a restart of the switch.
+        """
+        carried = list(replies)
+
+        def operation() -> Operation[TransferResult]:
+            # After a new login the numbers start from nothing, and there may be news of
+            # subscriptions: hence anew for each attempt.
+            patience = 0.0 if self._lost else timeout
+            form = forms.Transfer(after=self._after, timeout=patience, limit=limit, replies=carried)
+            return Operation(
+                name="transfer", answer=TransferResult, form=form, wait=patience, login=True
+            )
+
+        result = await self.perform(operation(), wait=wait, renew=operation)
+        self._after = result.next
+        if not result.messages and self._lost:
+            raise self._lost.pop(next(iter(self._lost)))
+        return result
+
+    async def touch(self, ids: Iterable[int] = (), *, wait: float = 0.0) -> TouchResult:
+        """Renew the lease, and the ack timeout of the messages."""
+        return await self.perform(
+            Operation(
+                name="touch", answer=TouchResult, form=forms.Touch(ids=list(ids)), login=True
+            ),
+            wait=wait,
+        )
+
+    async def close(self, *, timeout: float = 2.0) -> None:
+        """Log out if logged in; what the session holds goes back to its queues.
+
+        ``timeout`` is in seconds; if the switch is away that long, the lease ends the session.
+        """
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+        if self._current is None:
+            return
+        token, self._current = self._current.session, None
+        with contextlib.suppress(SwitchError, TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._transport.perform(Operation(name="logout", answer=type(None)), token)
+
+    # -- logging in ---------------------------------------------------------------------------
+
+    async def _token(self, *, login: bool) -> str | None:
+        if self._current is None and login:
+            async with self._lock:
+                if self._current is None:
+                    await self._login()
+        return None if self._current is None else self._current.session
+
+    def _forget(self, token: str | None) -> None:
+        if self._current is not None and self._current.session == token:
+            logger.info("The switch no longer knows the session of %s.", self.client)
+            self._current = None
+
+    async def _login(self) -> None:
+        form = forms.Login(client=self.client, lease=self.lease)
+        try:
+            current = await self._transport.perform(
+                Operation(name="login", answer=LoginResult, form=form), None
+            )
+            await self._restore(current.session)
+        except OutcomeUnknown as error:
+            # The operation that needs the session has not been sent.
+            raise Unreachable(error.detail) from error
+        self._after = 0
+        self._current = current
+        self._start_keeper()
+
+    async def _restore(self, token: str) -> None:
+        """Create and subscribe what an earlier session of this client had."""
+        for name, policy in self._created.items():
+            try:
+                await self._transport.perform(_create(name, policy), token)
+            except (Unreachable, OutcomeUnknown, ShuttingDown):
+                raise
+            except SwitchError as error:
+                logger.warning("The queue %s was not created again: %s", name, error)
+        for name in list(self._subscriptions):
+            try:
+                await self._transport.perform(_subscribe(name), token)
+            except (Unreachable, OutcomeUnknown, ShuttingDown):
+                raise
+            except SwitchError as error:
+                del self._subscriptions[name]
+                why = (
+                    QueueNotFound(f"The transient queue {name} ended with its session.")
+                    if name in self._fresh
+                    else error
+                )
+                self._lost[name] = why
+                logger.warning("Not subscribed to %s again: %s", name, why)
+        self._fresh.clear()
+
+    # -- keeping it alive ---------------------------------------------------------------------
+
+    def _start_keeper(self) -> None:
+        """Begin to touch, at the interval that suits the subscriptions there are now."""
+        if self._keeper is not None and self._keeper is not asyncio.current_task():
+            self._keeper.cancel()
+            self._keeper = None
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.client}")
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval())
+            if not (self.in_hand or self._fresh):
+                continue
+            ids = list(self.in_hand)
+            try:
+                touched = await self.touch(ids)
+            except SwitchError as error:
+                logger.info("The session of %s was not kept: %s", self.client, error)
+                continue
+            for id in (*touched.unknown, *touched.not_held):
+                if id in self.in_hand:
+                    self.in_hand.discard(id)
+                    logger.warning("Message %d was taken back while %s had it.", id, self.client)
+
+    def _interval(self) -> float:
+        lease = self.lease if self._current is None else self._current.lease
+        timeouts = [timeout for timeout in self._subscriptions.values() if timeout is not None]
+        return min([lease, *timeouts]) / 3
+
+
+def _create(name: str, policy: forms.PolicyChange | None) -> Operation[QueueCreated]:
+    return Operation(
+        name="create_queue",
+        answer=QueueCreated,
+        queue=name,
+        form=forms.CreateQueue(policy=policy),
+        login=True,
+    )
+
+
+def _subscribe(name: str) -> Operation[None]:
+    return Operation(name="subscribe", answer=type(None), queue=name, login=True)

@@ -1,0 +1,199 @@
+"""The client for programs without asyncio, safe to use from many threads."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from queues.core.messages import Delivery
+
+from .asynchronous import DEFAULT_URL, AsyncClient
+from .serving import GRACE, Handler
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _waits_for(
+    method: Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Client, P], T]:
+    """The same method, waiting for the result."""
+
+    def wait(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._run(method(self._client, *args, **kwargs))
+
+    functools.update_wrapper(wait, method)
+    return wait
+
+
+class Client:
+    """A client of the switch at ``url``. Its methods block; any thread may use it.
+
+    The parameters are those of AsyncClient, which does the work on a thread of its own.
+    Use it as ``with Client() as client:``, or ``close`` it at the end. After a fork the child
+    needs a client of its own; using the parent's raises RuntimeError.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        name: str | None = None,
+        lease: float = 30.0,
+        wait: float = 0.0,
+    ) -> None:
+        self._client = AsyncClient(url, name=name, lease=lease, wait=wait)
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name=f"switch client {self._client.name}", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def name(self) -> str:
+        """What operators see."""
+        return self._client.name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop serving, log out and close all connections. What is held goes back.
+
+        Other threads that wait for something get a RuntimeError.
+        """
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._wait_for(self._start(self._shut_down()))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _shut_down(self) -> None:
+        await self._client.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Let the client's thread do some work, and wait for it."""
+        problem = None
+        if os.getpid() != self._process:
+            problem = "This client belongs to the parent process; make a new one after a fork."
+        elif threading.current_thread() is self._thread:
+            problem = "A coroutine must not use the blocking Client; give it an AsyncClient."
+        else:
+            with self._lock:
+                if not self._closed:
+                    job = self._start(work)
+                else:
+                    problem = "The client is closed."
+        if problem is not None:
+            work.close()
+            raise RuntimeError(problem)
+        return self._wait_for(job)
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> _Job[T]:
+        job = _Job(self._loop, work)
+        self._loop.call_soon_threadsafe(job.start)
+        return job
+
+    def _wait_for(self, job: _Job[T]) -> T:
+        """The job's result. An interruption cancels it, and is raised once it has cleaned up."""
+        interruption: BaseException | None = None
+        while not job.finished.is_set():
+            try:
+                job.finished.wait()
+            except BaseException as error:
+                interruption = error
+                self._loop.call_soon_threadsafe(job.cancel)
+        if interruption is not None:
+            raise interruption
+        return job.result()
+
+    login = _waits_for(AsyncClient.login)
+    touch = _waits_for(AsyncClient.touch)
+    create = _waits_for(AsyncClient.create)
+    change = _waits_for(AsyncClient.change)
+    destroy = _waits_for(AsyncClient.destroy)
+    purge = _waits_for(AsyncClient.purge)
+    replay = _waits_for(AsyncClient.replay)
+    list = _waits_for(AsyncClient.list)
+    inspect = _waits_for(AsyncClient.inspect)
+    browse = _waits_for(AsyncClient.browse)
+    send = _waits_for(AsyncClient.send)
+    send_many = _waits_for(AsyncClient.send_many)
+    drop = _waits_for(AsyncClient.drop)
+    subscribe = _waits_for(AsyncClient.subscribe)
+    unsubscribe = _waits_for(AsyncClient.unsubscribe)
+    receive = _waits_for(AsyncClient.receive)
+    ack = _waits_for(AsyncClient.ack)
+    nack = _waits_for(AsyncClient.nack)
+    reply = _waits_for(AsyncClient.reply)
+    call = _waits_for(AsyncClient.call)
+    explain = _waits_for(AsyncClient.explain)
+    diagnostics = _waits_for(AsyncClient.diagnostics)
+    trace = _waits_for(AsyncClient.trace)
+
+    def transfer(self, *, limit: int = 1, timeout: float | None = None) -> Iterator[Delivery]:
+        """Iterate over the messages of the subscribed queues. See AsyncClient.transfer."""
+        while (message := self.receive(limit=limit, timeout=timeout)) is not None:
+            yield message
+
+    def serve(
+        self, queue: str, function: Handler, *, concurrency: int = 1, grace: float = GRACE
+    ) -> None:
+        """Answer the requests of a queue until interrupted, or closed by another thread.
+
+        See AsyncClient.serve; ``concurrency`` threads run the function.
+        """
+        self._run(self._client.serve(queue, function, concurrency=concurrency, grace=grace))
+
+
+class _Job(Generic[T]):
+    """A coroutine on its way through the client's thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
+        self._loop = loop
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+        self.finished = threading.Event()
+
+    def start(self) -> None:
+        """Begin. Like ``cancel``, called on the loop."""
+        self._task = self._loop.create_task(self._work)
+        self._task.add_done_callback(lambda _: self.finished.set())
+
+    def cancel(self) -> None:
+        """Ask it to stop."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def result(self) -> T:
+        """What it returned or raised."""
+        assert self._task is not None
+        if self._task.cancelled():
+            raise RuntimeError("The client was closed meanwhile.")
+        return self._task.result()

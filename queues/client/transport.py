@@ -1,0 +1,67 @@
+"""What travels between a client and the switch, whatever carries it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+T = TypeVar("T")
+
+OperationName = Literal[
+    "login",
+    "logout",
+    "touch",
+    "create_queue",
+    "create_fresh_queue",
+    "change_queue",
+    "destroy_queue",
+    "purge_queue",
+    "replay_dead",
+    "list_queues",
+    "inspect_queue",
+    "browse",
+    "send",
+    "send_many",
+    "drop_message",
+    "subscribe",
+    "unsubscribe",
+    "transfer",
+    "ack",
+    "nack",
+    "explain",
+    "reply",
+    "call",
+    "diagnostics",
+    "trace",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(Generic[T]):
+    """One request: its name, what it is about, its form of ``queues.protocol``, its answer."""
+
+    name: OperationName
+    answer: type[T]
+    queue: str | None = None
+    id: int | None = None
+    form: Any = None
+    wait: float = 0.0
+    """Seconds that the switch may wait for something before it answers."""
+    login: bool = False
+    """Whether a session is needed, or wanted so that the switch can name the sender."""
+    repeatable: bool = True
+    """Whether doing it twice is the same as doing it once."""
+
+
+class Transport(Protocol):
+    """A way to a switch. Used from one event loop."""
+
+    async def perform(self, operation: Operation[T], token: str | None) -> T:
+        """Do one operation, for the session ``token`` if there is one.
+
+        Raises the refusal; Unreachable when nothing was sent; OutcomeUnknown when it was sent
+        and no answer came; BadAnswer.
+        """
+
+    async def close(self) -> None:
+        """Close all connections."""

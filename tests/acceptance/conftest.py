@@ -1,0 +1,143 @@
+"""A real switch for acceptance tests: a process of its own on a free port.
+
+``server`` is shared by a module's tests; ``fresh_server`` starts a new one for each test that may
+stop, kill or restart it. SWITCH_TEST_SERVER=daphne (the default) or uvicorn chooses what runs it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+KIND = os.environ.get("SWITCH_TEST_SERVER", "daphne")
+START_TIMEOUT = 30.0
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def until(condition: Callable[[], object], what: str, timeout: float = 20.0) -> None:
+    """Poll until the condition holds. Fails the test after ``timeout`` seconds."""
+    ends = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < ends, f"not within {timeout:g} s: {what}"
+        time.sleep(0.01)
+
+
+class Server:
+    """A switch in a process of its own."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log_path = state_dir / "server.log"
+        self._env = {
+            **os.environ,
+            "SWITCH_STATE_DIR": str(state_dir),
+            "DJANGO_SECRET_KEY": "only for tests",
+            "DJANGO_SETTINGS_MODULE": "switchproject.settings",
+        }
+        self.process: subprocess.Popen[bytes]
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start the process; wait until it takes requests, if asked to."""
+        application = "switchproject.asgi:application"
+        arguments = {
+            "daphne": ["-b", "127.0.0.1", "-p", str(self.port), "--verbosity", "0", application],
+            "uvicorn": ["--host", "127.0.0.1", "--port", str(self.port), application],
+        }[KIND]
+        with self._log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", KIND, *arguments],
+                cwd=ROOT,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        if wait:
+            until(self._up, f"{KIND} is ready; its log: {self._log_path}", START_TIMEOUT)
+
+    def _up(self) -> bool:
+        assert self.process.poll() is None, self.log
+        return self.ready()
+
+    def ready(self) -> bool:
+        """Whether it takes requests now."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    @property
+    def log(self) -> str:
+        """What the process has written so far."""
+        return self._log_path.read_text(errors="replace")
+
+    def stop(self) -> None:
+        """Stop it in order (SIGTERM)."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it (SIGKILL)."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop it in order and start it again on the same port."""
+        self.stop()
+        self.start()
+
+    def _end(self, number: int) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running switch that the module's tests share; leave it running."""
+    server = Server(tmp_path_factory.mktemp("switch"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def fresh_server(tmp_path: Path) -> Iterator[Server]:
+    """A running switch for one test, to do with as it likes."""
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def stopped_server(tmp_path: Path) -> Iterator[Server]:
+    """A switch that has not been started yet, its port known."""
+    server = Server(tmp_path)
+    yield server
+    if hasattr(server, "process"):
+        server.kill()
