@@ -116,7 +116,9 @@ class Trace:
         events = [event for event, _ in islice(self._ring, skip, skip + limit)]
         dropped = max(0, first - max(number + 1, self._first)) if number > 0 else 0
         return TraceReport(
-            events=events, next=events[-1].number if events else max(number, 0), dropped=dropped
+            events=events,
+            next=events[-1].number if events else max(number, self.last),
+            dropped=dropped,
         )
 
     def of_message(self, message: int) -> list[Event]:

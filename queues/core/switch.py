@@ -1106,7 +1106,7 @@ class Switch:
         """Wait up to ``timeout`` seconds for an event after number ``after``."""
         self.advance(now)
         wait = TraceWait(self._wait_number(), after=after, limit=limit)
-        if timeout <= 0 or after < self.trace.last:
+        if timeout <= 0 or (len(self.trace) and after < self.trace.last):
             wait.done = True
         else:
             self._waits[wait.number] = wait
