@@ -429,7 +429,8 @@ class AsyncClient:
         ends = now() + timeout
 
         def operation() -> Operation[Response]:
-            left = max(round(ends - now(), 3), 0.001)
+            # In tenths: what a login took is no reason to ask for 29.997 s.
+            left = min(timeout, max(math.ceil((ends - now()) * 10), 1) / 10)
             form = forms.Call(
                 payload=payload,
                 timeout=left,
