@@ -1,0 +1,109 @@
+"""The worker: one switch for an address, and what its stop leaves unanswered: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queues.api.handler import ApiHandler
+from queues.core.limits import Limits
+from queues.engines import install, running_engine
+from queues.worker import Worker
+
+from .api.asgi import Exchange, ask
+
+
+async def pages(scope: Any, receive: Any, send: Any) -> None:
+    """Stands for Django."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"page"})
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield Worker(ApiHandler("queues.api.urls"), pages, Limits)
+    install(None)
+
+
+async def test_the_first_request_starts_the_switch(worker: Worker) -> None:
+    assert running_engine() is None
+    assert (await ask(worker.http, "GET", "/api/v1/queues")).status == 200
+    assert running_engine() is not None
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/admin/", "/api/v1/schema/", "/api/v1/docs/", "/static/x.css"]
+)
+async def test_pages_go_to_django(worker: Worker, path: str) -> None:
+    assert (await ask(worker.http, "GET", path)).body == b"page"
+
+
+async def test_a_second_process_on_the_address_refuses(
+    worker: Worker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / f"django-message-switch-{os.getuid()}-127.0.0.1-8080.lock"
+    other = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with caplog.at_level(logging.ERROR, logger="queues.worker"):
+        for target in ("/api/v1/queues", "/", "/readyz"):
+            answer = await ask(worker.http, "GET", target)
+            assert (answer.status, answer.code) == (503, "second_worker")
+    assert "one worker" in caplog.text
+    assert (await ask(worker.http, "GET", "/healthz")).status == 200
+    os.close(other)  # the other process is gone
+    assert (await ask(worker.http, "GET", "/api/v1/queues")).status == 200
+
+
+async def test_a_stop_answers_what_waits(worker: Worker) -> None:
+    login = await ask(worker.http, "POST", "/api/v1/login", json={"client": "a"})
+    headers = {
+        "authorization": f"Bearer {login.json['session']}",
+        "content-type": "application/json",
+    }
+    waiting = [
+        asyncio.ensure_future(
+            Exchange(worker.http, "POST", "/api/v1/transfer", b'{"timeout": 100}', headers).run()
+        )
+        for _ in range(20)
+    ]
+    half = Exchange(worker.http, "POST", "/api/v1/call/q", [b"half"], complete=False)
+    reading = asyncio.ensure_future(half.run())
+    await asyncio.sleep(0.01)
+    await asyncio.wait_for(worker.stop(), 5)
+    for task in waiting:
+        answer = await task
+        assert (answer.status, answer.code) == (503, "shutting_down")
+    assert (await reading).code == "shutting_down"
+    late = await ask(worker.http, "GET", "/api/v1/queues")
+    assert (late.status, late.code) == (503, "shutting_down")
+
+
+async def test_the_lifespan_starts_and_stops(worker: Worker) -> None:
+    events = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    sent: list[str] = []
+
+    async def receive() -> Any:
+        return next(events)
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        if message["type"] == "lifespan.startup.complete":
+            assert running_engine() is not None
+
+    saved = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        await worker.lifespan({"type": "lifespan"}, receive, send)
+    finally:
+        for number, handler in saved.items():
+            signal.signal(number, handler)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
