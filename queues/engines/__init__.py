@@ -6,11 +6,19 @@ request a switch of its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
 from queues.core.errors import NotRunning
 from queues.core.limits import Limits
 
 from .base import Engine
 from .memory import MemoryEngine
+
+T = TypeVar("T")
+
+#: Seconds that a thread waits for the event loop.
+ANSWER_TIME = 10.0
 
 _running: Engine | None = None
 
@@ -38,3 +46,12 @@ def get_engine() -> Engine:
     if _running is None:
         raise NotRunning("No switch runs in this process: it needs an ASGI server.")
     return _running
+
+
+def ask(operation: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
+    """The result of one of the engine's coroutines, for synchronous code in another thread.
+
+    Raises what the operation raises; NotRunning; TimeoutError if the event loop is stuck.
+    """
+    engine = get_engine()
+    return engine.submit(operation(engine)).result(timeout=ANSWER_TIME)
