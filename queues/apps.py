@@ -9,8 +9,9 @@ class QueuesConfig(AppConfig):
     """The message switch."""
 
     name = "queues"
+    default_auto_field = "django.db.models.BigAutoField"
     verbose_name = "Message switch"
 
     def ready(self) -> None:
         """Register the system checks."""
-        from . import checks  # noqa: F401, PLC0415 -- needs the app registry
+        from . import checks  # noqa: F401 -- needs the app registry

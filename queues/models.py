@@ -1,0 +1,30 @@
+"""No data of the switch is in the database; this only gives its admin page a permission."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class NoRows(models.Manager["Diagnostics"]):
+    """For a model without a table, so that ``dumpdata`` finds nothing instead of failing."""
+
+    def get_queryset(self) -> models.QuerySet[Diagnostics]:
+        """Nothing."""
+        return super().get_queryset().none()
+
+
+class Diagnostics(models.Model):
+    """Stands for the diagnostics page in the admin: its link and its view permission."""
+
+    objects = NoRows()
+
+    class Meta:
+        """No table; one permission."""
+
+        managed = False
+        default_permissions = ("view",)
+        base_manager_name = "objects"
+        verbose_name = verbose_name_plural = "diagnostics"
+
+    def __str__(self) -> str:
+        return "diagnostics"
