@@ -1,0 +1,69 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from queues.api import urls
+from queues.api.operation import Operation, operation_of
+from queues.core.errors import BY_CODE
+from queues.core.limits import Limits
+from queues.core.queue import Policy
+
+ROOT = Path(__file__).resolve().parent.parent
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+
+
+def operations() -> list[tuple[str, Operation]]:
+    """Every operation with its request line as the document writes it."""
+    found = []
+    for pattern in urls.urlpatterns:
+        view = getattr(pattern.callback, "cls", None)
+        path = re.sub(r"<\w+:(\w+)>", r"{\1}", str(pattern.pattern)).removeprefix(urls.PREFIX)
+        for method in ("get", "post", "put", "patch", "delete"):
+            declared = operation_of(getattr(view, method, None))
+            if declared is not None:
+                found.append((f"{method.upper()} {path}", declared))
+    return found
+
+
+@pytest.mark.parametrize(("request_line", "declared"), operations(), ids=lambda v: str(v)[:30])
+def test_an_operation_is_documented_with_every_answer(
+    request_line: str, declared: Operation
+) -> None:
+    match = re.search(rf"^#### {declared.id}\n(.*?)(?=^##|\Z)", PROTOCOL, re.DOTALL | re.MULTILINE)
+    assert match is not None, declared.id
+    section = match[1]
+    assert f"`{request_line}" in section
+    assert f"session: {declared.session}" in section
+    documented = {
+        int(status): set(re.findall(r"`([a-z_]+)`", answer))
+        for status, answer in re.findall(r"^\| (\d{3}) \| (.*) \|$", section, re.MULTILINE)
+    }
+    statuses = set(declared.answers) | {error.status for error in declared.errors}
+    assert set(documented) == statuses
+    for error in declared.errors:
+        assert error.code in documented[error.status]
+
+
+def test_every_code_is_documented() -> None:
+    for code in BY_CODE:
+        assert f"`{code}`" in PROTOCOL, code
+
+
+def test_every_limit_is_documented() -> None:
+    for field in fields(Limits):
+        assert f"`{field.name}`" in PROTOCOL, field.name
+    for field in fields(Policy):
+        assert f"`{field.name}`" in PROTOCOL, field.name
+
+
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=str)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (path.parent / target).exists(), target
