@@ -18,18 +18,19 @@ from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from queues.core import events, verdict
-from queues.core.answers import ServiceInfo, Usage
+from queues.core.answers import QueueInfo, ServiceInfo, Usage
 from queues.core.events import Event
 
 register = template.Library()
 
-STATUS_WORDS = {
+STANDING_WORDS = {
     "crashed_or_deadlocked": "Crashed or deadlocked",
     "never_started": "Never started",
     "stopped": "Stopped",
     "running": "Running",
+    "unused": "Not used yet",
 }
-CALLER_WORDS = {"waiting": "Waits", "gone": "Gave up", "none": "No reply asked"}
+CALLER_WORDS = {"waiting": "Waits", "gone": "Gone", "none": "No reply asked"}
 EVENT_WORDS = {
     "sent": "Sent",
     "delivered": "Handed over",
@@ -99,6 +100,12 @@ def distance(at: float, now: float) -> SafeString:
 
 @register.filter
 def clock(at: float) -> SafeString:
+    """The time of day."""
+    return _time(at, f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}")
+
+
+@register.filter
+def precise_clock(at: float) -> SafeString:
     """The time of day, to the millisecond."""
     return _time(at, f"{datetime.fromtimestamp(at, UTC):%H:%M:%S.%f}"[:-3])
 
@@ -114,9 +121,16 @@ def _time(at: float, text: str) -> SafeString:
 
 
 @register.simple_tag
-def status(code: str) -> SafeString:
-    """How a service is doing, as a shape and words."""
-    return format_html('<span class="mark mark-{}">{}</span>', code, STATUS_WORDS[code])
+def status(queue: QueueInfo) -> SafeString:
+    """How the service behind a queue is doing, as a shape and words."""
+    code = standing(queue)
+    return format_html('<span class="mark mark-{}">{}</span>', code, STANDING_WORDS[code])
+
+
+def standing(queue: QueueInfo) -> str:
+    """The status of a service; a queue that nobody has sent to or subscribed to is "unused"."""
+    unused = queue.status == "never_started" and not queue.sent
+    return "unused" if unused else queue.status
 
 
 @register.simple_tag
@@ -167,9 +181,7 @@ def groups(services: list[ServiceInfo]) -> list[Group]:
     """The services by what they need, the most urgent first."""
     found: dict[str, list[ServiceInfo]] = {}
     for service in services:
-        queue = service.queue
-        unused = queue.status == "never_started" and not queue.sent
-        found.setdefault("unused" if unused else queue.status, []).append(service)
+        found.setdefault(standing(service.queue), []).append(service)
     return [Group(code, title, meaning, found.get(code, [])) for code, title, meaning in _GROUPS]
 
 
@@ -182,7 +194,7 @@ def left_out(service: ServiceInfo) -> int:
 
 @dataclass(frozen=True)
 class Moment:
-    """An event in the life of a message, and the seconds since the one before."""
+    """An event in the life of a message, and the seconds since the one before, if any passed."""
 
     event: Event
     word: str
@@ -194,7 +206,7 @@ def timeline(events: list[Event]) -> Iterator[Moment]:
     """A message's events in order."""
     before = None
     for event in events:
-        gap = None if before is None else event.at - before
+        gap = event.at - before if before is not None and event.at - before >= 0.05 else None
         yield Moment(event, EVENT_WORDS.get(event.kind, event.kind), gap)
         before = event.at
 
