@@ -125,9 +125,14 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler"},
+        "none": {"class": "logging.NullHandler"},
+    },
     "loggers": {
         "queues": {"handlers": ["stderr"], "level": "INFO"},
         "django": {"handlers": ["stderr"], "level": "ERROR"},
+        # A probe with a foreign Host is refused; it need not fill the log.
+        "django.security.DisallowedHost": {"handlers": ["none"], "propagate": False},
     },
 }

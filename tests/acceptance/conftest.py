@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ def until(condition: Callable[[], object], what: str, timeout: float = 20.0) -> 
 class Server:
     """A switch in a process of its own."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, kind: str = KIND) -> None:
+        self.kind = kind
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log_path = state_dir / "server.log"
@@ -57,12 +59,18 @@ class Server:
         """Start the process; wait until it takes requests, if asked to."""
         application = "switchproject.asgi:application"
         arguments = {
-            "daphne": ["-b", "127.0.0.1", "-p", str(self.port), "--verbosity", "0", application],
+            "daphne": [
+                "-e",
+                f"tcp:{self.port}:interface=127.0.0.1:backlog=4096",
+                "--verbosity",
+                "0",
+                application,
+            ],
             "uvicorn": ["--host", "127.0.0.1", "--port", str(self.port), application],
-        }[KIND]
+        }[self.kind]
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", KIND, *arguments],
+                [sys.executable, "-m", self.kind, *arguments],
                 cwd=ROOT,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
@@ -70,7 +78,7 @@ class Server:
                 stderr=log,
             )
         if wait:
-            until(self._up, f"{KIND} is ready; its log: {self._log_path}", START_TIMEOUT)
+            until(self._up, f"{self.kind} is ready; its log: {self._log_path}", START_TIMEOUT)
 
     def _up(self) -> bool:
         assert self.process.poll() is None, self.log
@@ -141,3 +149,10 @@ def stopped_server(tmp_path: Path) -> Iterator[Server]:
     yield server
     if hasattr(server, "process"):
         server.kill()
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Ends what a failed test leaves running."""
+    with ExitStack() as stack:
+        yield stack

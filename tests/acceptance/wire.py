@@ -1,0 +1,70 @@
+"""Raw HTTP/1.1 over asyncio: for tests that need to be impolite, or many."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Wire:
+    """One connection, for one request at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def open(cls, port: int) -> Wire:
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Write a request and do not wait for its answer."""
+        fields = {"Host": "localhost", "Content-Length": str(len(body)), **(headers or {})}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self.writer.write(f"{method} /api/v1/{path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+
+    async def answer(self) -> Answer:
+        """Read one answer. Raises IncompleteReadError if the connection ends before it."""
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        status, *lines = head.decode("latin-1").strip().split("\r\n")
+        headers = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        code = int(status.split()[1])
+        length = 0 if code == 204 else int(headers["content-length"])
+        return Answer(code, headers, await self.reader.readexactly(length))
+
+    async def ask(self, method: str, path: str, body: Any = None, token: str | None = None) -> Any:
+        """A JSON request and its JSON answer; it must succeed."""
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        self.send(method, path, b"" if body is None else json.dumps(body).encode(), headers)
+        answer = await self.answer()
+        assert answer.status < 300, answer
+        return answer.json if answer.body else None
+
+    def close(self) -> None:
+        self.writer.close()
