@@ -204,7 +204,7 @@ class Moment:
 @register.filter
 def timeline(events: list[Event]) -> Iterator[Moment]:
     """A message's events in order."""
-    before = None
+    before: float | None = None
     for event in events:
         gap = event.at - before if before is not None and event.at - before >= 0.05 else None
         yield Moment(event, EVENT_WORDS.get(event.kind, event.kind), gap)

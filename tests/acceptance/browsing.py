@@ -1,0 +1,214 @@
+"""A real browser, and what the tests show it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
+
+from .conftest import ROOT, until
+
+SCRIPT = "<script>alert(1)</script>"
+#: Payloads that would break a careless page.
+HOSTILE = (
+    SCRIPT,
+    "\x00\x01\x1b[31mred\x7f",
+    "\u202egnp.exe\u202c abc",
+    "W" * 5_000,
+    "Z\u0338\u0327\u0322\u031b\u0317\u0329\u0353\u0318\u0350" * 50,
+    "<img src=x onerror=alert(1)>\n\"'&amp;{{ 7 }}{% now %}",
+    "",
+)
+
+
+@contextmanager
+def chromium(*arguments: str) -> Iterator[Browser]:
+    """The browser of this machine."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.fail("These tests need Chromium. Install it with `make tools`.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=found,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                *arguments,
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+class Watch:
+    """What a page did that it should not: errors, dialogs, requests to other hosts.
+
+    A violation of the content security policy is an error on the console.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.seen: list[str] = []
+        self._page = page
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.seen.append(f"exception: {error}"))
+        page.on("dialog", self._dialog)
+        page.on("request", self._request)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        # Chromium reports the status of a page that is rightly not found as an error, too.
+        about_itself = message.location.get("url") == self._page.url
+        if message.type in ("error", "warning") and not (about_itself and "404" in message.text):
+            self.seen.append(f"console: {message.text}")
+
+    def _dialog(self, dialog: Dialog) -> None:
+        self.seen.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _request(self, request: Request) -> None:
+        here = urlsplit(self._page.url)
+        there = urlsplit(request.url)
+        if here.netloc and there.scheme not in ("data", "blob") and there.netloc != here.netloc:
+            self.seen.append(f"request: {request.url}")
+
+
+def api(url: str, method: str, path: str, body: object = None, token: str | None = None) -> Any:
+    """One request of the protocol; a refusal is an answer, too."""
+    headers = {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(
+        f"{url}/api/v1/{path}", data=data, method=method, headers=headers
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=330) as answer:
+            content = answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            content = error.read()
+    return json.loads(content) if content else None
+
+
+def in_background(*arguments: Any) -> None:
+    """A request that waits; it ends with the server."""
+
+    def wait() -> None:
+        with suppress(OSError):
+            api(*arguments)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def fill(url: str) -> None:
+    """Services in every status, messages in every state, and hostile texts wherever they fit."""
+
+    def login(client: str, lease: float = 600) -> str:
+        return str(api(url, "POST", "login", {"client": client, "lease": lease})["session"])
+
+    def send(queue: str, **fields: Any) -> None:
+        assert "id" in api(url, "POST", f"queues/{queue}/messages", fields, web), queue
+
+    web = login("web-frontend")
+    for name in ("billing.invoices", "mail.outgoing", "reports.nightly", "thumbnails"):
+        api(url, "PUT", f"queues/{name}", {})
+    api(url, "PUT", "queues/audit.log", {})
+
+    mailer, second = login("mailer-1"), login("mailer-2")
+    for worker in (mailer, second):
+        api(url, "PUT", "subscriptions/mail.outgoing", token=worker)
+    for order in range(4_200, 4_206):
+        mail = {"to": f"customer{order % 10}@example.com", "template": "receipt", "order": order}
+        send("mail.outgoing", payload=json.dumps(mail))
+    got = api(url, "POST", "transfer", {"limit": 2}, mailer)["messages"]
+    api(url, "POST", "transfer", {}, second)
+    send("mail.outgoing", payload='{"to": "later@example.com"}', delay=3_600)
+    api(url, "POST", "nack", {"ids": [got[0]["id"]], "requeue": False}, mailer)
+
+    indexer = login("indexer")
+    api(url, "PUT", "queues/search.index", {})
+    api(url, "PUT", "subscriptions/search.index", token=indexer)
+    in_background(url, "POST", "transfer", {"timeout": 300}, indexer)
+
+    bill = {"payload": '{"customer": 1187, "month": "2026-10"}', "timeout": 300}
+    in_background(url, "POST", "call/billing.invoices", {**bill, "wait_for_server": True}, web)
+    send("billing.invoices", payload='{"customer": 1188, "month": "2026-10"}', reply_to="left")
+
+    thumbnailer = login("thumbnailer")
+    api(url, "PUT", "subscriptions/thumbnails", token=thumbnailer)
+    api(url, "POST", "logout", token=thumbnailer)
+    send("thumbnails", payload="s3://pictures/2026/11/25/IMG_2213.jpeg")
+
+    reporter = login("reporter (pid 4711)", lease=1)
+    api(url, "PUT", "subscriptions/reports.nightly", token=reporter)
+    report = {"payload": '{"report": "revenue", "day": "2026-11-24"}', "timeout": 300}
+    in_background(url, "POST", "call/reports.nightly", report, web)
+    until(
+        lambda: api(url, "POST", "transfer", {"timeout": 5}, reporter)["messages"],
+        "the report is asked for",
+    )
+
+    for number in range(130):
+        send("audit.log", payload=f"entry {number}")
+
+    until(lambda: _status(url, "reports.nightly") == "crashed_or_deadlocked", "the lease ends")
+
+
+def fill_hostile(url: str) -> None:
+    """Hostile texts wherever a client may put text, and names as long as they may be."""
+    attacker = str(api(url, "POST", "login", {"client": SCRIPT, "lease": 600})["session"])
+    api(url, "PUT", "queues/hostile", {})
+    api(url, "PUT", "subscriptions/hostile", token=attacker)
+    for number, payload in enumerate(HOSTILE):
+        message = {
+            "payload": payload,
+            "headers": {SCRIPT: SCRIPT, "long": "H" * 2_000, "turned\u202e": "\x00\u202e"},
+            "correlation_id": (SCRIPT + payload)[:1_000],
+            "key": f"{SCRIPT}{number}",
+        }
+        assert api(url, "POST", "queues/hostile/messages", message, attacker)["created"]
+    api(url, "POST", "transfer", {}, attacker)
+    api(url, "POST", "queues", {}, attacker)
+    longest = "L" * 255
+    api(url, "PUT", f"queues/{longest}", {})
+    api(url, "POST", f"queues/{longest}/messages", {"payload": "x", "reply_to": longest}, attacker)
+    api(url, "PUT", f"queues/{'M' * 255}", {})
+
+
+def _status(url: str, queue: str) -> str:
+    return str(api(url, "GET", f"queues/{queue}")["status"])
+
+
+def messages(url: str, queue: str, state: str = "") -> list[dict[str, Any]]:
+    """The messages of a queue."""
+    query = f"?state={state}" if state else ""
+    return list(api(url, "GET", f"queues/{queue}/messages{query}")["messages"])
+
+
+def manage(state_dir: Path, *arguments: str) -> None:
+    """Run a management command on the server's database."""
+    subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "SWITCH_STATE_DIR": str(state_dir)},
+        check=True,
+        capture_output=True,
+    )
