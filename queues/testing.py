@@ -1,18 +1,31 @@
-"""For tests of programs that use the switch: a switch in this process and a clock that waits.
+"""For tests of programs that use the switch: a switch and clients in this process, and a clock
+that waits.
 
 ::
 
-    async with running_switch(clock := FakeClock()) as engine:
-        await engine.create_queue("orders")
-        clock.advance(60)
+    clock = FakeClock()
+    async with running_switch(clock), in_process_client() as client:
+        await client.create("orders", ttl=60)
+        await client.send("orders", "tea")
+        clock.advance(61)
+        assert (await client.inspect("orders")).ready == 0
+
+The client speaks the whole protocol to the views, without a socket. Django must be set up.
 """
 
 from __future__ import annotations
 
+import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import unquote
 
+from queues.api.handler import ApiHandler
+from queues.client import AsyncClient
+from queues.client.connection import Answer
+from queues.client.http import HttpTransport
 from queues.core.limits import Limits
 from queues.engines import install
 from queues.engines.clock import Clock
@@ -73,3 +86,57 @@ async def running_switch(
     finally:
         engine.close()
         install(None)
+
+
+def in_process_client(**options: Any) -> AsyncClient:
+    """A client of the switch in this process. Takes the options of AsyncClient."""
+    return AsyncClient(transport=InProcessTransport(), **options)
+
+
+class InProcessTransport(HttpTransport):
+    """HTTP without a network: each request goes straight to the protocol's handler."""
+
+    def __init__(self) -> None:
+        super().__init__("http://localhost")
+        self._handler = ApiHandler("queues.api.urls")
+
+    async def _connection(self) -> tuple[Any, bool]:
+        return _InProcessConnection(self._handler), True
+
+
+class _InProcessConnection:
+    """One request, as an ASGI server would pass it on."""
+
+    usable = False
+    answered = False
+
+    def __init__(self, handler: ApiHandler) -> None:
+        self._handler = handler
+
+    async def request(
+        self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> Answer:
+        path, _, query = target.partition("?")
+        incoming: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
+        incoming.put_nowait({"type": "http.request", "body": body})
+        status = 0
+        content = b""
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            nonlocal status, content
+            status = message.get("status", status)
+            content += message.get("body", b"")
+
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": unquote(path),
+            "query_string": query.encode(),
+            "scheme": "http",
+            "headers": [(name.lower(), value) for name, value in headers],
+        }
+        await self._handler(scope, incoming.get, send)
+        return Answer(status, content)
+
+    def abort(self) -> None:
+        """There is nothing to close."""
