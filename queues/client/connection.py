@@ -28,8 +28,6 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.CLIENT)
-        self.answered = False
-        """Whether anything of the answer to the last request has arrived."""
 
     @classmethod
     async def open(cls, host: str, port: int, tls: ssl.SSLContext | None) -> Connection:
@@ -48,7 +46,6 @@ class Connection:
 
         Raises OSError or EOFError where the connection broke or made no sense.
         """
-        self.answered = False
         http = self._http
         try:
             data = http.send(h11.Request(method=method, target=target, headers=headers))
@@ -74,9 +71,7 @@ class Connection:
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
-                chunk = await self._reader.read(_CHUNK)
-                self.answered = self.answered or bool(chunk)
-                self._http.receive_data(chunk)
+                self._http.receive_data(await self._reader.read(_CHUNK))
             elif isinstance(event, h11.Response):
                 status = event.status_code
             elif isinstance(event, h11.Data):

@@ -84,22 +84,19 @@ class HttpTransport:
         """Do one operation. See Transport."""
         method, target, headers, body = self._request(operation, token)
         patience = operation.wait + ANSWER_TIMEOUT
-        while True:
-            connection, fresh = await self._connection()
-            try:
-                async with asyncio.timeout(patience):
-                    answer = await connection.request(method, target, headers, body)
-            except TimeoutError as error:
-                raise OutcomeUnknown(f"{self.url} gave no answer for {patience:g} s.") from error
-            except (OSError, EOFError) as error:
-                if not fresh and operation.repeatable and not connection.answered:
-                    continue
-                raise OutcomeUnknown(
-                    f"The connection to {self.url} broke before the answer came."
-                ) from error
-            finally:
-                self._give_back(connection)
-            return _read(operation, answer, self.url)
+        connection = await self._connection()
+        try:
+            async with asyncio.timeout(patience):
+                answer = await connection.request(method, target, headers, body)
+        except TimeoutError as error:
+            raise OutcomeUnknown(f"{self.url} gave no answer for {patience:g} s.") from error
+        except (OSError, EOFError) as error:
+            raise OutcomeUnknown(
+                f"The connection to {self.url} broke before the answer came."
+            ) from error
+        finally:
+            self._give_back(connection)
+        return _read(operation, answer, self.url)
 
     async def close(self) -> None:
         """Close all connections that are not in use; those in use close when they are done."""
@@ -131,20 +128,22 @@ class HttpTransport:
         headers.append((b"Content-Length", str(len(body)).encode()))
         return method, target, headers, body
 
-    async def _connection(self) -> tuple[Connection, bool]:
-        """An open connection, and whether it is new."""
+    async def _connection(self) -> Connection:
+        """A connection that was idle, or a new one. Raises Unreachable."""
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
-                return connection, False
+                return connection
             connection.abort()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                return await Connection.open(self._host, self._port, self._tls), True
+                return await Connection.open(self._host, self._port, self._tls)
         except OSError as error:
             raise Unreachable(f"Cannot reach {self.url}: {_reason(error)}.") from error
 
     def _give_back(self, connection: Connection) -> None:
+        while self._idle and not self._idle[0].usable:
+            self._idle.popleft().abort()  # the longest idle ones, closed by the switch
         if connection.usable and not self._closed and len(self._idle) < MAX_IDLE:
             self._idle.append(connection)
         else:
