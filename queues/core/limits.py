@@ -26,7 +26,7 @@ class Limits:
     """UTF-8 bytes of one message's header names and values together."""
     queues: int = 100_000
     queue_length: int = 10_000_000
-    """Highest ``max_length`` that a policy may ask for."""
+    """Highest ``max_length`` that a policy may ask for, and that of a queue made without one."""
     sessions: int = 10_000
     subscriptions: int = 10_000
     """Subscriptions of one session."""

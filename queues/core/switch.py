@@ -77,7 +77,7 @@ from .messages import (
 )
 from .queue import KEY_OVERHEAD, KeyRecord, Policy, Queue, check_name
 from .sessions import Consumers, Departure, Session
-from .verdict import explain_ended, explain_message
+from .verdict import clears, explain_ended, explain_message
 from .waits import CallWait, TraceWait, TransferWait, Wait
 
 
@@ -116,6 +116,8 @@ class Switch:
         self._deadlines = Deadlines()
         self._waits: dict[int, Wait] = {}
         self._trace_waits: list[TraceWait] = []
+        length = min(Policy().max_length, self.limits.queue_length)
+        self._default_policy = Policy(max_length=length)
         self._next_id = first_id
         self._next_wait = 0
 
@@ -232,7 +234,7 @@ class Switch:
             if policy is not None and policy != queue.policy:
                 raise PolicyDiffers(f"{name} exists with another policy; PATCH changes it.")
             return QueueCreated(name=name, created=False)
-        self._create(name, policy or Policy(), None, client, now)
+        self._create(name, policy or self._default_policy, None, client, now)
         return QueueCreated(name=name, created=True)
 
     def create_fresh_queue(
@@ -244,7 +246,7 @@ class Switch:
         """
         session = self._session(token, now)
         name = self._unused_name("fresh")
-        self._create(name, policy or Policy(), session, session.client, now)
+        self._create(name, policy or self._default_policy, session, session.client, now)
         session.owned[name] = None
         return QueueCreated(name=name, created=True)
 
@@ -981,7 +983,7 @@ class Switch:
         request = replace(draft, reply_to=reply_to, ttl=timeout)
         if queue is None:
             self._room_for(request, _key_size(request))  # refuse before a queue is made
-            queue = self._create(name, Policy(), None, sender, now)
+            queue = self._create(name, self._default_policy, None, sender, now)
         message = self._enqueue(queue, request, sender, now)
         call = Call(request=message.id, queue=name, reply_to=reply_to, key=draft.key)
         self.calls[reply_to] = call
@@ -1141,16 +1143,16 @@ class Switch:
                 verdict=explain_message(message, self.queues[message.queue], consumers, now),
                 events=events,
             )
+        fate = [event for event in events if event.kind not in ("call_timeout", "caller_gone")]
         cleared = None
-        if events:
-            last = events[-1]
+        if fate:
             for event in self.trace.newest_first():
-                if event.number <= last.number:
+                if event.number <= fate[-1].number:
                     break
-                if event.kind in ("purged", "queue_destroyed") and event.queue == last.queue:
+                if clears(event, fate[-1]):
                     cleared = event
         return MessageReport(
-            id=id, message=None, verdict=explain_ended(id, events, cleared, now), events=events
+            id=id, message=None, verdict=explain_ended(id, fate, cleared, now), events=events
         )
 
     # -- numbers and events -------------------------------------------------------------------

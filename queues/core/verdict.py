@@ -175,8 +175,19 @@ def _ready(message: Message, queue: Queue, consumers: Consumers | None, now: flo
     )
 
 
+def clears(event: Event, last: Event) -> bool:
+    """Whether ``event`` took the message away whose last event before is ``last``."""
+    if event.queue != last.queue:
+        return False
+    if event.kind == "queue_destroyed":
+        return True
+    state = {"delivered": "held", "died": "dead"}.get(last.kind, "ready delayed")
+    purged = (event.detail or "").split()
+    return event.kind == "purged" and any(each in purged for each in state.split())
+
+
 def explain_ended(message: int, events: list[Event], cleared: Event | None, now: float) -> Verdict:
-    """What became of a message that the switch no longer has, from its events.
+    """What became of a message that the switch no longer has, from the events that moved it.
 
     ``cleared`` is the purge or the destruction of its queue, where there was one since.
     """
