@@ -10,7 +10,7 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=300,
+    max_examples=600,
     stateful_step_count=50,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -22,5 +22,7 @@ settings.register_profile(
     stateful_step_count=80,
 )
 # A mutant is to be found, not explained.
-settings.register_profile("mutants", settings.get_profile("ci"), phases=[Phase.generate])
+settings.register_profile(
+    "mutants", settings.get_profile("ci"), phases=[Phase.generate], report_multiple_bugs=False
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -153,6 +153,8 @@ class Model:
         """Names that had a subscriber, and how the last one left."""
         self.woken: list[Wait] = []
         self.events: list[tuple[Any, ...]] = []
+        self.fates: dict[int, str] = {}
+        """How each message ended."""
 
     # -- questions ------------------------------------------------------------------------------
 
@@ -366,7 +368,7 @@ class Model:
             if policy is not None and policy != self.queues[name].policy:
                 raise Refused("policy_differs")
             return {"name": name, "created": False}
-        self.create(name, policy or Policy(), None, client, now)
+        self.create(name, policy or self.default_policy(), None, client, now)
         return {"name": name, "created": True}
 
     def create_fresh_queue(
@@ -374,7 +376,7 @@ class Model:
     ) -> dict[str, Any]:
         session = self.session(token, now)
         name = self.unused_name("fresh")
-        self.create(name, policy or Policy(), session, session.client, now)
+        self.create(name, policy or self.default_policy(), session, session.client, now)
         return {"name": name, "created": True}
 
     def create(
@@ -390,6 +392,9 @@ class Model:
             raise Refused("too_many_queues")
         self.queues[name] = Queue(name, policy, owner, now)
         self.say("queue_created", name, client=client)
+
+    def default_policy(self) -> Policy:
+        return Policy(max_length=min(100_000, self.limits.queue_length))
 
     def unused_name(self, prefix: str) -> str:
         while True:
@@ -429,7 +434,7 @@ class Model:
     def destroy(self, name: str, client: str | None) -> None:
         messages = self.of(name)
         for message in messages:
-            self.remove(message)
+            self.remove(message, "destroyed")
         self.keys = [k for k in self.keys if k.queue != name]
         del self.queues[name]
         self.forget_consumers(name)
@@ -443,7 +448,7 @@ class Model:
         states = ["ready", "delayed"] if state is None else [state]
         doomed = [m for m in self.of(name) if m.state in states]
         for message in doomed:
-            self.remove(message)
+            self.remove(message, "purged")
         detail = f"{len(doomed)} {' and '.join(states)}"
         self.say("purged", name, client=client, detail=detail)
         return {"purged": len(doomed)}
@@ -765,7 +770,7 @@ class Model:
         assert message.holder is not None
         self.queues[message.queue].acked += 1
         self.say(kind, message.queue, message.id, message.holder.client)
-        self.remove(message)
+        self.remove(message, kind)
 
     def nack(
         self,
@@ -863,7 +868,7 @@ class Model:
             self.die(message, "expired")
         else:
             self.say("dropped", message.queue, message.id, detail="expired")
-            self.remove(message)
+            self.remove(message, "dropped")
 
     def die(self, message: Message, cause: str) -> None:
         message.state = "dead"
@@ -878,7 +883,7 @@ class Model:
         """Keep only as many dead messages as the policy says, those that died last."""
         while len(dead := self.dead(name)) > self.queues[name].policy.max_dead:
             self.say("dropped", name, dead[0].id, detail="max_dead")
-            self.remove(dead[0])
+            self.remove(dead[0], "dropped")
 
     def drop_message(self, name: str, id: int, *, now: float, token: str | None = None) -> None:
         client = self.sender(token, now)
@@ -887,9 +892,10 @@ class Model:
         if message is None or message.queue != name:
             raise Refused("message_not_found")
         self.say("dropped", name, id, client, "operator")
-        self.remove(message)
+        self.remove(message, "dropped")
 
-    def remove(self, message: Message) -> None:
+    def remove(self, message: Message, fate: str) -> None:
+        self.fates[message.id] = fate
         message.state = "gone"
         message.holder = None
         self.messages.remove(message)
@@ -919,7 +925,7 @@ class Model:
         draft = replace(draft, reply_to=address, ttl=timeout)
         if name not in self.queues:
             self.check_room(draft, 0 if draft.key is None else size(draft.key) + KEY_BYTES)
-            self.create(name, Policy(), None, sender, now)
+            self.create(name, self.default_policy(), None, sender, now)
         message = self.enqueue(name, draft, sender, now)
         call = Call(message.id, name, address)
         self.calls.append(call)
@@ -979,7 +985,9 @@ class Model:
         """The code of the verdict for a message."""
         message = self.by_id(id)
         if message is None:
-            return self.verdict_of_ended(id)
+            if id not in self.fates:
+                raise Refused("message_not_found")
+            return self.fates[id]
         if message.state == "held":
             assert message.holder is not None
             return "held_silent" if self.overdue(message.holder, now) else "held"
@@ -991,15 +999,3 @@ class Model:
         if not self.subscribers(message.queue):
             return "server_left"
         return "queued" if status == "running" else "servers_silent"
-
-    def verdict_of_ended(self, id: int) -> str:
-        mine = [n for n, event in enumerate(self.events) if event[2] == id]
-        if not mine:
-            raise Refused("message_not_found")
-        kind, queue = self.events[mine[-1]][:2]
-        if kind in ("acked", "replied", "dropped"):
-            return str(kind)
-        for later, name, *_ in reversed(self.events[mine[-1] :]):
-            if name == queue and later in ("purged", "queue_destroyed"):
-                return "purged" if later == "purged" else "destroyed"
-        return "forgotten"
