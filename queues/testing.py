@@ -100,22 +100,10 @@ class InProcessTransport(HttpTransport):
         super().__init__("http://localhost")
         self._handler = ApiHandler("queues.api.urls")
 
-    async def _connection(self) -> tuple[Any, bool]:
-        return _InProcessConnection(self._handler), True
-
-
-class _InProcessConnection:
-    """One request, as an ASGI server would pass it on."""
-
-    usable = False
-    answered = False
-
-    def __init__(self, handler: ApiHandler) -> None:
-        self._handler = handler
-
-    async def request(
+    async def exchange(
         self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes
     ) -> Answer:
+        """Call the handler as an ASGI server would."""
         path, _, query = target.partition("?")
         incoming: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
         incoming.put_nowait({"type": "http.request", "body": body})
@@ -137,6 +125,3 @@ class _InProcessConnection:
         }
         await self._handler(scope, incoming.get, send)
         return Answer(status, content)
-
-    def abort(self) -> None:
-        """There is nothing to close."""

@@ -83,20 +83,28 @@ class HttpTransport:
     async def perform(self, operation: Operation[T], token: str | None) -> T:
         """Do one operation. See Transport."""
         method, target, headers, body = self._request(operation, token)
-        patience = operation.wait + ANSWER_TIMEOUT
+        try:
+            async with asyncio.timeout(operation.wait + ANSWER_TIMEOUT) as patience:
+                answer = await self.exchange(method, target, headers, body)
+        except (OSError, EOFError) as error:
+            what = "did not answer in time" if patience.expired() else "broke the connection"
+            raise OutcomeUnknown(
+                f"{self.url} {what}; it may have done what it was asked."
+            ) from error
+        return _read(operation, answer, self.url)
+
+    async def exchange(
+        self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> Answer:
+        """Send a request and read its answer.
+
+        Raises Unreachable when nothing was sent; OSError or EOFError where the connection broke.
+        """
         connection = await self._connection()
         try:
-            async with asyncio.timeout(patience):
-                answer = await connection.request(method, target, headers, body)
-        except TimeoutError as error:
-            raise OutcomeUnknown(f"{self.url} gave no answer for {patience:g} s.") from error
-        except (OSError, EOFError) as error:
-            raise OutcomeUnknown(
-                f"The connection to {self.url} broke before the answer came."
-            ) from error
+            return await connection.request(method, target, headers, body)
         finally:
             self._give_back(connection)
-        return _read(operation, answer, self.url)
 
     async def close(self) -> None:
         """Close all connections that are not in use; those in use close when they are done."""

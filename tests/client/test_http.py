@@ -161,7 +161,7 @@ async def test_a_switch_that_says_nothing(monkeypatch):
 
     async with http_server(script) as server:
         transport = HttpTransport(server.url)
-        with pytest.raises(OutcomeUnknown, match=r"no answer for 0\.05 s"):
+        with pytest.raises(OutcomeUnknown, match="did not answer in time"):
             await transport.perform(SEND, None)
         released.set()
         await transport.close()
