@@ -459,6 +459,8 @@ class Call(ProtocolView):
         answers={200: CallResponse},
         errors=(
             errors.InvalidName,
+            errors.QueueNotFound,
+            errors.NameTaken,
             errors.KeyReused,
             errors.PayloadTooLarge,
             errors.QueueFull,
