@@ -62,8 +62,12 @@ class PolicyFields(TypedDict, total=False):
 
 def default_name() -> str:
     """How this process shows up at the switch: program, process id, host."""
-    program = Path(sys.argv[0] if sys.argv and sys.argv[0] else "python").name
-    return f"{program}[{os.getpid()}]@{socket.gethostname()}"[:255]
+    path = Path(sys.argv[0] if sys.argv else "")
+    program = path.parent.name if path.name == "__main__.py" else path.name
+    if program in ("", "-c", "-m"):
+        program = "python"
+    name = f"{program}[{os.getpid()}]@{socket.gethostname()}"
+    return name.encode(errors="replace").decode()[-255:]
 
 
 class Receiving(AsyncIterator[Delivery]):

@@ -37,6 +37,8 @@ logger = logging.getLogger("queues.client")
 REPEAT_FOR = 5.0
 #: Seconds that a Transfer stays open when there is nothing to receive.
 POLL = 25.0
+#: What ends an attempt to restore a session; another attempt may succeed.
+_AGAIN = (Unreachable, OutcomeUnknown, ShuttingDown, UnknownSession)
 #: Fresh sessions that may turn out to be unknown in a row before the client gives up.
 MAX_LOGINS = 3
 
@@ -67,6 +69,7 @@ class Session:
         """Subscriptions that could not be restored, and why."""
         self._after = 0
         self._keeper: asyncio.Task[None] | None = None
+        self._closed = False
 
     # -- operations ---------------------------------------------------------------------------
 
@@ -91,6 +94,8 @@ class Session:
         cut_off: OutcomeUnknown | None = None
         unknown = 0
         while True:
+            if self._closed:
+                raise RuntimeError("The client is closed.")
             token = None
             failure: SwitchError
             try:
@@ -220,7 +225,9 @@ class Session:
         """Log out if logged in; what the session holds goes back to its queues.
 
         ``timeout`` is in seconds; if the switch is away that long, the lease ends the session.
+        Operations that are still waiting get a RuntimeError.
         """
+        self._closed = True
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
@@ -264,14 +271,14 @@ class Session:
         for name, policy in self._created.items():
             try:
                 await self._transport.perform(_create(name, policy), token)
-            except (Unreachable, OutcomeUnknown, ShuttingDown):
+            except _AGAIN:
                 raise
             except SwitchError as error:
                 logger.warning("The queue %s was not created again: %s", name, error)
         for name in list(self._subscriptions):
             try:
                 await self._transport.perform(_subscribe(name), token)
-            except (Unreachable, OutcomeUnknown, ShuttingDown):
+            except _AGAIN:
                 raise
             except SwitchError as error:
                 del self._subscriptions[name]

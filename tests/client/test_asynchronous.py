@@ -2,6 +2,7 @@ import asyncio
 import math
 import os
 import socket
+import sys
 
 import pytest
 
@@ -9,6 +10,7 @@ from queues.client import AsyncClient, Error, Send
 from queues.client.asynchronous import default_name
 from queues.client.errors import OutcomeUnknown, Unreachable
 from queues.core.answers import MessageList, QueueList, SendOutcome
+from queues.core.errors import UnknownSession
 from queues.core.messages import Delivery, State
 from queues.protocol import operations as forms
 
@@ -30,10 +32,19 @@ def form_of(transport: FakeTransport, name: str):
     return form
 
 
-def test_the_default_name_says_who_and_where():
-    name = default_name()
-    assert f"[{os.getpid()}]" in name
-    assert name.endswith(socket.gethostname())
+@pytest.mark.parametrize(
+    ("program", "shown"),
+    [
+        ("/usr/bin/tool", "tool"),
+        ("/x/package/__main__.py", "package"),
+        ("-c", "python"),
+        ("", "python"),
+        ("\udcff", "?"),
+    ],
+)
+def test_the_default_name_says_who_and_where(monkeypatch, program, shown):
+    monkeypatch.setattr(sys, "argv", [program])
+    assert default_name() == f"{shown}[{os.getpid()}]@{socket.gethostname()}"
 
 
 @skips_time
@@ -246,6 +257,22 @@ async def test_one_receives_at_a_time(client, transport):
         first.cancel()
         await asyncio.wait([first])
         assert await client.receive(timeout=0) is None
+
+
+@skips_time
+async def test_closing_ends_what_waits_and_logs_in_no_more(client, transport):
+    async with client:
+        await client.subscribe("q")
+        receiving = asyncio.create_task(client.receive())
+        await asyncio.sleep(1)
+
+        async def logged_out(operation):
+            transport.on("transfer", UnknownSession("Logged out."))
+
+        transport.on("logout", logged_out)
+    with pytest.raises(RuntimeError, match="closed"):
+        await receiving
+    assert transport.names.count("login") == 1
 
 
 # -- serving --------------------------------------------------------------------------------------

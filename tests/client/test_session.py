@@ -72,12 +72,15 @@ async def test_a_session_that_never_logged_in_has_nothing_to_log_out(transport, 
 @skips_time
 async def test_a_logout_does_not_wait_for_a_switch_that_is_away(transport, session):
     await session.login()
-    transport.on("logout", AWAY)
-    await session.close()
-
-    await session.login()
     transport.on("logout", lambda _: asyncio.sleep(math.inf))
     await session.close(timeout=2.0)
+    with pytest.raises(RuntimeError, match="closed"):
+        await session.login()
+
+    another = Session(transport, "tester", 30.0)
+    await another.login()
+    transport.on("logout", AWAY)
+    await another.close()
 
 
 # -- a switch that forgot ------------------------------------------------------------------------
@@ -125,6 +128,17 @@ async def test_a_queue_that_has_another_policy_now_is_left_as_it_is(transport, s
     transport.on("create_queue", PolicyDiffers("Other."))
     transport.on("send", UNKNOWN)
     assert (await session.perform(sending())).id == 1
+    await session.close()
+
+
+@skips_time
+async def test_a_session_that_ends_while_it_is_restored_is_begun_anew(transport, session):
+    await session.subscribe("q")
+    transport.on("send", UNKNOWN)
+    transport.on("subscribe", UNKNOWN)
+    assert (await session.perform(sending())).id == 1
+    assert transport.names.count("login") == 3
+    assert transport.names[-3:] == ["login", "subscribe", "send"]
     await session.close()
 
 
