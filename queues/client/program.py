@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from queues.core.messages import Delivery
 
@@ -47,6 +48,8 @@ class Program:
         except BaseException:
             await _end(process)
             raise
+        finally:
+            await _close_pipes(process)
         assert process.returncode is not None
         if process.returncode != 0:
             raise HandlerError(_exit_code(process.returncode), _last_line(errors))
@@ -65,6 +68,12 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(KILL_AFTER):
                     await process.wait()
+
+
+async def _close_pipes(process: Any) -> None:
+    """Let go of the pipes, which something that the program started may keep open."""
+    process._transport.close()  # asyncio has no public way
+    await asyncio.sleep(0)
 
 
 def _exit_code(returncode: int) -> str:

@@ -18,6 +18,9 @@ from .serving import GRACE, Handler
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: Makes the coroutine that does something.
+Work = Callable[[], Coroutine[Any, Any, T]]
+
 
 def _waits_for(
     method: Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]],
@@ -25,7 +28,7 @@ def _waits_for(
     """The same method, waiting for the result."""
 
     def wait(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._run(method(self._client, *args, **kwargs))
+        return self._run(lambda: method(self._client, *args, **kwargs))
 
     functools.update_wrapper(wait, method)
     return wait
@@ -84,7 +87,7 @@ class Client:
             if self._closed:
                 return
             self._closed = True
-        self._wait_for(self._start(self._shut_down()))
+        self._wait_for(self._start(self._shut_down))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -97,25 +100,23 @@ class Client:
         if others:
             await asyncio.wait(others)
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    def _run(self, work: Work[T]) -> T:
         """Let the client's thread do some work, and wait for it."""
-        problem = None
         if os.getpid() != self._process:
-            problem = "This client belongs to the parent process; make a new one after a fork."
-        elif threading.current_thread() is self._thread:
-            problem = "A coroutine must not use the blocking Client; give it an AsyncClient."
-        else:
-            with self._lock:
-                if not self._closed:
-                    job = self._start(work)
-                else:
-                    problem = "The client is closed."
-        if problem is not None:
-            work.close()
-            raise RuntimeError(problem)
+            raise RuntimeError(
+                "This client belongs to the parent process; make a new one after a fork."
+            )
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "A coroutine must not use the blocking Client; give it an AsyncClient."
+            )
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("The client is closed.")
+            job = self._start(work)
         return self._wait_for(job)
 
-    def _start(self, work: Coroutine[Any, Any, T]) -> _Job[T]:
+    def _start(self, work: Work[T]) -> _Job[T]:
         job = _Job(self._loop, work)
         self._loop.call_soon_threadsafe(job.start)
         return job
@@ -169,13 +170,16 @@ class Client:
 
         See AsyncClient.serve; ``concurrency`` threads run the function.
         """
-        self._run(self._client.serve(queue, function, concurrency=concurrency, grace=grace))
+        self._run(lambda: self._client.serve(queue, function, concurrency=concurrency, grace=grace))
 
 
 class _Job(Generic[T]):
-    """A coroutine on its way through the client's thread."""
+    """Work on its way through the client's thread.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
+    The coroutine is made there too: an interruption never hits between its making and its start.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Work[T]) -> None:
         self._loop = loop
         self._work = work
         self._task: asyncio.Task[T] | None = None
@@ -183,8 +187,11 @@ class _Job(Generic[T]):
 
     def start(self) -> None:
         """Begin. Like ``cancel``, called on the loop."""
-        self._task = self._loop.create_task(self._work)
+        self._task = self._loop.create_task(self._perform())
         self._task.add_done_callback(lambda _: self.finished.set())
+
+    async def _perform(self) -> T:
+        return await self._work()
 
     def cancel(self) -> None:
         """Ask it to stop."""

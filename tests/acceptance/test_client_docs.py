@@ -18,8 +18,6 @@ from queues import cli
 from .conftest import ROOT, Server
 
 ADDRESS = "http://127.0.0.1:8080"
-#: The commands of this environment come first.
-PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 
 def blocks(document: str, language: str) -> list[str]:
@@ -70,14 +68,22 @@ def masked_of_the_document(output: str) -> str:
     return re.sub(r"(for) \d+\.\d s", r"\1 TIME", output)
 
 
-def test_the_transcript_of_the_commands(fresh_server: Server):
-    environment = {**os.environ, "SWITCH_URL": fresh_server.url, "PATH": PATH}
+def test_the_transcript_of_the_commands(fresh_server: Server, tmp_path: Path):
+    program = tmp_path / "message-cli"  # also where the package is not installed
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m queues.cli "$@"\n')
+    program.chmod(0o755)
+    environment = {
+        **os.environ,
+        "SWITCH_URL": fresh_server.url,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
     environment.pop("NO_COLOR", None)
     last_id = ""
     with contextlib.ExitStack() as servers:
         for step in re.split(r"^\$ ", "".join(blocks("cli.md", "console")), flags=re.MULTILINE)[1:]:
-            command, _, expected = step.partition("\n")
-            command = command.replace(ADDRESS, fresh_server.url)
+            line, _, expected = step.partition("\n")
+            command = line.replace(ADDRESS, fresh_server.url)
             command = re.sub(r"\bID\b", last_id, command)
             if command.endswith(" &"):
                 process = subprocess.Popen(

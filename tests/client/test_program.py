@@ -74,3 +74,17 @@ async def test_a_cancelled_program_ends_with_all_it_started(tmp_path, monkeypatc
     async with asyncio.timeout(10):
         while any(_alive(int(pid)) for pid in pids.read_text().split()):
             await asyncio.sleep(0.01)
+
+
+async def test_what_a_program_leaves_behind_does_not_keep_its_pipes(monkeypatch):
+    monkeypatch.setattr("queues.client.program.KILL_AFTER", 0.2)
+    before = set(os.listdir("/proc/self/fd"))
+    # A process of another group survives it, and holds its stdout.
+    script = "setsid sleep 2 & read x; sleep 600"
+    task = asyncio.create_task(Program(["sh", "-c", script])(delivery(1, "go\n")))
+    while len(os.listdir("/proc/self/fd")) == len(before):
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(os.listdir("/proc/self/fd")) <= len(before)

@@ -32,6 +32,11 @@ def test_errors_arrive():
         client.send("q", "hello")
 
 
+def test_wrong_arguments_are_an_error():
+    with Client(NOBODY) as client, pytest.raises(TypeError, match="payload"):
+        client.send("q")
+
+
 def test_closing_ends_its_thread():
     before = set(threading.enumerate())
     client = Client(NOBODY, name="tester")
@@ -52,7 +57,7 @@ def test_a_coroutine_on_its_own_thread_gets_an_error_instead_of_a_deadlock():
             client.diagnostics()
 
         with pytest.raises(RuntimeError, match="AsyncClient"):
-            client._run(inner())
+            client._run(inner)
 
 
 def test_a_child_process_gets_an_error():
@@ -145,4 +150,4 @@ def test_an_interruption_ends_the_request():
             client.diagnostics()
         thread.join()
         # It is usable still.
-        assert client._run(asyncio.sleep(0, "usable")) == "usable"
+        assert client._run(lambda: asyncio.sleep(0, "usable")) == "usable"
