@@ -405,7 +405,7 @@ class SwitchMachine(RuleBasedStateMachine):
         session = self.switch.sessions.get(token or "")
         held = [m.id for m in session.held.values()] if session else []
         requests = [m.id for m in session.held.values() if m.reply_to] if session else []
-        others = [m.id for m in self.switch._messages.values() if m.hold]
+        others = [m.id for m in self.switch._messages.values() if m.hold] * 2
         others += [*self.switch._messages, *sorted(self.finished)[-2:], 1]
         choice = st.sampled_from(requests * 4 + held * 4 + others)
         return data.draw(st.lists(choice, min_size=1, max_size=most), label="ids")
@@ -521,6 +521,22 @@ class SwitchMachine(RuleBasedStateMachine):
             ids = data.draw(st.lists(st.sampled_from(choice), max_size=3), label="ids")
         self.both("replay_dead", name, ids, token=self.sender_token(data))
 
+    @rule(data=st.data(), ttl=st.sampled_from([None, 6.0]))
+    def reject_and_replay(self, data: st.DataObject, ttl: float | None) -> None:
+        """A consumer rejects what it has, and somebody replays that."""
+        self.both("advance")
+        server = self.server(data)
+        if server is None:
+            return
+        token, name = server
+        self.both("send", name, Draft(payload="x", ttl=ttl))
+        self.answer(self.both_wait("transfer", token=token, limit=3))
+        held = [m.id for m in self.switch.sessions[token].held.values() if m.queue == name]
+        if held:
+            self.both("nack", held, token=token, requeue=False)
+        if data.draw(st.booleans(), label="replay"):
+            self.both("replay_dead", name, token=token)
+
     @rule(data=st.data())
     def inspect(self, data: st.DataObject) -> None:
         self.both("inspect_queue", self.name(data))
@@ -553,9 +569,23 @@ class SwitchMachine(RuleBasedStateMachine):
             if isinstance(answer, dict):
                 self.saw_new_number(answer["id"])
 
-    @rule(data=st.data(), later=st.sampled_from([1.0, 5.0]))
-    def send_for_later(self, data: st.DataObject, later: float) -> None:
-        self.both("send", self.name(data), Draft(payload="x", delay=later, ttl=later + 0.5))
+    @rule(
+        data=st.data(),
+        later=st.sampled_from([1.0, 5.0]),
+        ttl=st.sampled_from([0.5, 2.0]),
+        step=st.sampled_from([0.0, 2.0, 10.0]),
+    )
+    def send_for_later(self, data: st.DataObject, later: float, ttl: float, step: float) -> None:
+        """Somebody waits for a message that is ready after a while, and not for long."""
+        self.both("advance")
+        server = self.server(data)
+        if server is None or server[1] not in self.switch.queues:
+            return
+        pair = self.both_wait("transfer", token=server[0], timeout=20.0)
+        self.transfers.append(pair)
+        self.both("send", server[1], Draft(payload="x", delay=later, ttl=later + ttl))
+        self.now += step
+        self.both("advance")
 
     @rule(data=st.data(), payload=payloads, key=st.sampled_from(["k1", "k2"]))
     def send_again(self, data: st.DataObject, payload: str, key: str) -> None:
@@ -576,6 +606,20 @@ class SwitchMachine(RuleBasedStateMachine):
         names = list(session.subscriptions) if session else []
         name = data.draw(st.sampled_from([*names, *names, *NAMES]), label="name")
         self.both("unsubscribe", name, token=token)
+
+    @rule(data=st.data(), sent=st.integers(0, 2))
+    def subscribe_while_waiting(self, data: st.DataObject, sent: int) -> None:
+        self.both("advance")
+        server = self.server(data)
+        if server is None:
+            return
+        token, name = server
+        self.both("unsubscribe", name, token=token)
+        self.transfers.append(self.both_wait("transfer", token=token, timeout=4.0))
+        for _ in range(sent):
+            self.both("send", name, Draft(payload="x"))
+        self.both("subscribe", name, token=token)
+        self.both("send", name, Draft(payload="x"))
 
     @rule(
         data=st.data(),
@@ -628,6 +672,24 @@ class SwitchMachine(RuleBasedStateMachine):
             pair = self.both_wait("transfer", token=token, after=after, limit=limit)
             self.answer(pair)
 
+    @rule(
+        data=st.data(),
+        batch=st.lists(st.sampled_from(["x", "p" * 24, "q" * 60]), min_size=2, max_size=4),
+        limit=st.sampled_from([1, 2, 10]),
+    )
+    def much_is_sent_again(self, data: st.DataObject, batch: list[str], limit: int) -> None:
+        """A session that holds several messages, small and large, asks for all of them anew."""
+        self.both("advance")
+        server = self.server(data)
+        if server is None:
+            return
+        token, name = server
+        for payload in batch:
+            self.both("send", name, Draft(payload=payload))
+            self.answer(self.both_wait("transfer", token=token))
+        self.both("send", name, Draft(payload="x"))
+        self.answer(self.both_wait("transfer", token=token, after=0, limit=limit))
+
     @rule(data=st.data(), timeout=timeouts)
     def poll_together(self, data: st.DataObject, timeout: float) -> None:
         """Everybody waits."""
@@ -636,9 +698,15 @@ class SwitchMachine(RuleBasedStateMachine):
             if pair is not None:
                 self.transfers.append(pair)
 
-    @rule(data=st.data(), after=st.sampled_from([None, 0]), ack=st.booleans())
-    def serve(self, data: st.DataObject, after: int | None, ack: bool) -> None:
-        """One message goes all the way to its server, and the server answers or not."""
+    @rule(
+        data=st.data(),
+        pause=st.sampled_from([0.0, 0.0, 1.0, 4.0]),
+        after=st.sampled_from([None, 0]),
+        then=st.sampled_from(["nothing", "ack", "nack", "nack for later", "touch", "lease ends"]),
+    )
+    def serve(self, data: st.DataObject, pause: float, after: int | None, then: str) -> None:
+        """One message goes all the way to its server, which acks it, or fails in some way."""
+        self.now += pause
         self.both("advance")
         server = self.server(data)
         if server is None:
@@ -647,8 +715,17 @@ class SwitchMachine(RuleBasedStateMachine):
         if name in self.switch.queues:
             self.both("send", name, self.draft(data))
         self.answer(self.both_wait("transfer", token=token, after=after, limit=10))
-        if ack and (ids := [m.id for m in self.switch.sessions[token].held.values()]):
-            self.both("ack", ids[:1], token=token)
+        ids = [m.id for m in self.switch.sessions[token].held.values()][:1]
+        if then == "ack":
+            self.both("ack", ids, token=token)
+        elif then in ("nack", "nack for later"):
+            self.both("nack", ids, token=token, delay=0.0 if then == "nack" else 3.0)
+        elif then == "touch":
+            self.now += 1.0
+            self.both("touch", token, ids)
+        elif then == "lease ends":
+            self.now += self.switch.sessions[token].lease
+            self.both("advance")
 
     def server(self, data: st.DataObject) -> tuple[str, str] | None:
         """A session and one of its queues, if there is any."""

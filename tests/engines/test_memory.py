@@ -136,9 +136,7 @@ async def test_a_failed_handler_is_an_exception_of_the_call(engine: MemoryEngine
 
 
 async def test_a_call_that_times_out_says_why(engine: MemoryEngine, clock: FakeClock) -> None:
-    call = await started(
-        engine.call("q", Draft(payload="ping"), timeout=10, wait_for_server=True)
-    )
+    call = await started(engine.call("q", Draft(payload="ping"), timeout=10, wait_for_server=True))
     clock.advance(10)
     with pytest.raises(errors.CallTimeout) as caught:
         await call
@@ -158,9 +156,7 @@ async def test_a_cancelled_call_leaves_no_waiter(engine: MemoryEngine) -> None:
     assert message.caller == "gone"
 
 
-async def test_the_trace_waits_for_the_next_event(
-    engine: MemoryEngine, clock: FakeClock
-) -> None:
+async def test_the_trace_waits_for_the_next_event(engine: MemoryEngine, clock: FakeClock) -> None:
     seen = (await engine.trace()).next
     waiting = await started(engine.trace(after=seen, timeout=30))
     await engine.create_queue("q")
