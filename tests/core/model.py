@@ -149,8 +149,8 @@ class Model:
         self.call_waits: list[CallWait] = []
         self.trace_waits: list[Wait] = []
         self.keys: list[Key] = []
-        self.left: dict[str, str | None] = {}
-        """Names that had a subscriber, and how the last one left."""
+        self.left: dict[str, tuple[str, str] | None] = {}
+        """Names that had a subscriber, and which client left last and how."""
         self.woken: list[Wait] = []
         self.events: list[tuple[Any, ...]] = []
         self.fates: dict[int, str] = {}
@@ -215,7 +215,8 @@ class Model:
         if sessions := self.subscribers(name):
             silent = all(self.overdue(s, now) for s in sessions)
             return "crashed_or_deadlocked" if silent else "running"
-        return "crashed_or_deadlocked" if self.left[name] == "lease_expired" else "stopped"
+        left = self.left[name]
+        return "crashed_or_deadlocked" if left and left[1] == "lease_expired" else "stopped"
 
     def holds(self, number: int, message: Message) -> bool:
         return message.state == "held" and message.delivery == number
@@ -329,7 +330,7 @@ class Model:
         self.sessions.remove(session)
         session.ended = True
         for name in session.subscriptions:
-            self.left[name] = reason
+            self.left[name] = (session.client, reason)
         for transfer in self.open_of(session):
             self.wake(transfer)
             self.transfers.remove(transfer)
@@ -585,7 +586,7 @@ class Model:
         session = self.session(token, now)
         if name in session.subscriptions:
             session.subscriptions.remove(name)
-            self.left[name] = "unsubscribed"
+            self.left[name] = (session.client, "unsubscribed")
             for transfer in self.open_of(session):
                 del transfer.joined[name]
             self.forget_consumers(name)

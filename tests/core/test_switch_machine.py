@@ -285,6 +285,8 @@ class SwitchMachine(RuleBasedStateMachine):
         assert switch.consumers.keys() == model.left.keys()
         for name, consumers in switch.consumers.items():
             assert sorted(consumers.sessions) == sorted(s.token for s in model.subscribers(name))
+            left = consumers.left
+            assert (None if left is None else (left.client, left.reason)) == model.left[name]
         for address in self.calls_made | switch.calls.keys():
             assert (address in switch.calls) == bool(model.call_at(address))
         self.calls_made |= switch.calls.keys()
@@ -436,6 +438,20 @@ class SwitchMachine(RuleBasedStateMachine):
         self.now = max(self.now, due - early)
         if told:
             self.both("advance")
+
+    @rule(data=st.data())
+    def time_stands_still(self, data: st.DataObject) -> None:
+        """A server shows a sign of life and takes a message; then much falls due at once."""
+        self.both("advance")
+        server = self.server(data)
+        if server is None:
+            return
+        token, name = server
+        self.now += self.switch.sessions[token].lease * 0.75
+        self.both("send", name, Draft(payload="x"))
+        self.answer(self.both_wait("transfer", token=token))
+        self.now += 40.0
+        self.both("advance")
 
     # -- sessions -------------------------------------------------------------------------------
 
