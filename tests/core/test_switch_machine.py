@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from queues.core import switch as switch_module
@@ -1031,4 +1032,5 @@ class SwitchMachine(RuleBasedStateMachine):
         assert switch.bytes == 0
 
 
-TestSwitch = SwitchMachine.TestCase
+# A failing example takes minutes to become small enough to read.
+TestSwitch = pytest.mark.timeout(3_600)(SwitchMachine.TestCase)

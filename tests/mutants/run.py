@@ -53,7 +53,7 @@ def copy_sources(to: Path) -> None:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
-    (to / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    (to / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\nmarkers = timeout\n")
 
 
 def apply(patch: Path, to: Path) -> str | None:
