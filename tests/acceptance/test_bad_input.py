@@ -30,7 +30,7 @@ def ask(
         connection.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def session(server: Server) -> dict[str, str]:
     """Headers of a session that consumes the queue q."""
     _, body = ask(server, "POST", "login", b'{"client": "t", "lease": 3600}', JSON)
