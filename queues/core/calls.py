@@ -21,4 +21,6 @@ class Call:
     reply_to: str
     key: str | None
     response: Response | None = None
+    lost: bool = False
+    """Whether the request expired, or was dropped or purged: no reply will come."""
     waits: dict[CallWait, None] = field(default_factory=dict)

@@ -77,7 +77,7 @@ from .messages import (
 )
 from .queue import KEY_OVERHEAD, KeyRecord, Policy, Queue, check_name
 from .sessions import Consumers, Departure, Session
-from .verdict import clears, explain_ended, explain_message
+from .verdict import Verdict, clears, explain_ended, explain_message
 from .waits import CallWait, TraceWait, TransferWait, Wait
 
 
@@ -286,7 +286,7 @@ class Switch:
         purged = 0
         for each in states:
             for message in list(queue.messages(each)):
-                self._remove(message, queue)
+                self._lose(message, queue)
                 purged += 1
         detail = f"{purged} {' and '.join(states)}"
         self._emit(now, "purged", name, client=client, detail=detail)
@@ -420,11 +420,15 @@ class Switch:
             return SendResult(id=record.id, created=False)
         return SendResult(id=self._enqueue(queue, draft, sender, now).id, created=True)
 
-    def _enqueue(self, queue: Queue, draft: Draft, sender: str | None, now: float) -> Message:
+    def _enqueue(
+        self, queue: Queue, draft: Draft, sender: str | None, now: float, freed: int = 0
+    ) -> Message:
+        """Put a message into a queue, where ``freed`` bytes are about to become free."""
         policy = queue.policy
         if queue.length >= policy.max_length:
             raise QueueFull(f"{queue.name} holds {queue.length} messages, its max_length.")
-        size = self._room_for(draft, _key_size(draft))
+        size = self._checked_size(draft)
+        self._check_room(size + _key_size(draft) - freed)
         ttl = draft.ttl
         if policy.ttl is not None and (ttl is None or policy.ttl < ttl):
             ttl = policy.ttl
@@ -458,17 +462,19 @@ class Switch:
             self._offer(queue, now)
         return message
 
-    def _room_for(self, draft: Draft, more: int = 0) -> int:
-        """The size of a message made from ``draft``, if it and ``more`` bytes find room."""
+    def _checked_size(self, draft: Draft) -> int:
+        """The bytes that a message made from ``draft`` counts for. Raises PayloadTooLarge."""
         limits = self.limits
         if utf8_size(draft.payload) > limits.payload_bytes:
             raise PayloadTooLarge(f"A payload may have at most {limits.payload_bytes} bytes.")
         if draft.headers and headers_size(draft.headers) > limits.header_bytes:
             raise PayloadTooLarge(f"Headers may have at most {limits.header_bytes} bytes.")
-        size = draft_size(draft)
-        if self.bytes + size + more > limits.total_bytes:
-            raise SwitchFull(f"The switch holds {self.bytes} bytes of {limits.total_bytes}.")
-        return size
+        return draft_size(draft)
+
+    def _check_room(self, size: int) -> None:
+        if self.bytes + size > self.limits.total_bytes:
+            limit = self.limits.total_bytes
+            raise SwitchFull(f"The switch holds {self.bytes} bytes of {limit}.")
 
     def _known_key(self, queue: Queue, draft: Draft) -> KeyRecord | None:
         if draft.key is None or (record := queue.keys.get(draft.key)) is None:
@@ -836,9 +842,9 @@ class Switch:
         )
         id: int | None = None
         if (call := self.calls.get(message.reply_to)) is not None:
-            id = self._respond(call, draft, session.client, now)
+            id = self._respond(call, draft, session.client, now, message.size)
         elif (target := self.queues.get(message.reply_to)) is not None:
-            id = self._enqueue(target, draft, session.client, now).id
+            id = self._enqueue(target, draft, session.client, now, message.size).id
         self._finish_message(message, session, now, "replied")
         return ReplyResult(id=id, state="caller_gone" if id is None else None)
 
@@ -930,8 +936,15 @@ class Switch:
     def _drop(
         self, message: Message, queue: Queue, now: float, cause: str, client: str | None = None
     ) -> None:
-        self._remove(message, queue)
+        self._lose(message, queue)
         self._emit(now, "dropped", queue.name, message.id, client, cause)
+
+    def _lose(self, message: Message, queue: Queue) -> None:
+        """Remove a message that nobody has finished."""
+        self._remove(message, queue)
+        call = None if message.reply_to is None else self.calls.get(message.reply_to)
+        if call is not None and call.request == message.id:
+            call.lost = True
 
     def _remove(self, message: Message, queue: Queue) -> None:
         """Take a message out of everything that knows it."""
@@ -973,7 +986,10 @@ class Switch:
         if queue is not None and (record := self._known_key(queue, draft)) is not None:
             if record.call is None:
                 raise KeyReused("The key was used by a send.")
-            return self._wait_for(record.call, timeout, now)
+            if record.call.response is not None or not record.call.lost:
+                return self._wait_for(record.call, timeout, now)
+            assert draft.key is not None
+            self._forget_key(queue, draft.key)
         consumers = self.consumers.get(name)
         if not wait_for_server and (consumers is None or not consumers.sessions):
             raise NoServer(f"Nobody serves {name[:255]}.")
@@ -982,7 +998,8 @@ class Switch:
         reply_to = self._unused_name("call")
         request = replace(draft, reply_to=reply_to, ttl=timeout)
         if queue is None:
-            self._room_for(request, _key_size(request))  # refuse before a queue is made
+            # Refuse before a queue is made.
+            self._check_room(self._checked_size(request) + _key_size(request))
             queue = self._create(name, self._default_policy, None, sender, now)
         message = self._enqueue(queue, request, sender, now)
         call = Call(request=message.id, queue=name, reply_to=reply_to, key=draft.key)
@@ -1027,11 +1044,16 @@ class Switch:
         record = queue.keys.get(call.key)
         return record if record is not None and record.call is call else None
 
-    def _respond(self, call: Call, draft: Draft, sender: str | None, now: float) -> int | None:
+    def _respond(
+        self, call: Call, draft: Draft, sender: str | None, now: float, freed: int = 0
+    ) -> int | None:
         """Give the reply to everybody who waits for the call; None if it has one already."""
         if call.response is not None:
             return None
-        size = self._room_for(draft)
+        size = self._checked_size(draft)
+        record = self._key_record(call)
+        if record is not None:  # only then is it kept
+            self._check_room(size - freed)
         response = Response(
             id=self._number(),
             request=call.request,
@@ -1051,7 +1073,6 @@ class Switch:
             wait.done = True
             self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
             self.woken.append(wait)
-        record = self._key_record(call)
         if record is None:
             del self.calls[call.reply_to]
         else:
@@ -1065,7 +1086,11 @@ class Switch:
         if isinstance(wait, CallWait):
             call = wait.call
             del self._waits[wait.number]
-            wait.verdict = self._explain(call.request, now).verdict
+            message = self._messages.get(call.request)
+            if message is None:
+                wait.verdict = self._explain(call.request, now).verdict
+            else:
+                wait.verdict = self._verdict(message, now)
             self._emit(now, "call_timeout", call.queue, call.request)
             self._drop_wait(wait)
         elif isinstance(wait, TraceWait):
@@ -1136,11 +1161,10 @@ class Switch:
         message = self._messages.get(id)
         events = self.trace.of_message(id)
         if message is not None:
-            consumers = self.consumers.get(message.queue)
             return MessageReport(
                 id=id,
                 message=snapshot.message_info(message, self.caller_of(message), cut=None),
-                verdict=explain_message(message, self.queues[message.queue], consumers, now),
+                verdict=self._verdict(message, now),
                 events=events,
             )
         fate = [event for event in events if event.kind not in ("call_timeout", "caller_gone")]
@@ -1154,6 +1178,10 @@ class Switch:
         return MessageReport(
             id=id, message=None, verdict=explain_ended(id, fate, cleared, now), events=events
         )
+
+    def _verdict(self, message: Message, now: float) -> Verdict:
+        consumers = self.consumers.get(message.queue)
+        return explain_message(message, self.queues[message.queue], consumers, now)
 
     # -- numbers and events -------------------------------------------------------------------
 

@@ -538,19 +538,25 @@ class Model:
                 return key
         return None
 
-    def check_room(self, draft: Draft, key_bytes: int = 0) -> None:
+    def check_room(self, draft: Draft, more: int = 0) -> None:
+        self.check_size(draft)
+        if self.bytes() + draft_size(draft) + more > self.limits.total_bytes:
+            raise Refused("switch_full")
+
+    def check_size(self, draft: Draft) -> None:
         if size(draft.payload) > self.limits.payload_bytes:
             raise Refused("payload_too_large")
         if headers_size(draft) > self.limits.header_bytes:
             raise Refused("payload_too_large")
-        if self.bytes() + draft_size(draft) + key_bytes > self.limits.total_bytes:
-            raise Refused("switch_full")
 
-    def enqueue(self, name: str, draft: Draft, sender: str | None, now: float) -> Message:
+    def enqueue(
+        self, name: str, draft: Draft, sender: str | None, now: float, freed: int = 0
+    ) -> Message:
         queue = self.queues[name]
         if self.length(name) >= queue.policy.max_length:
             raise Refused("queue_full")
-        self.check_room(draft, 0 if draft.key is None else size(draft.key) + KEY_BYTES)
+        key_bytes = 0 if draft.key is None else size(draft.key) + KEY_BYTES
+        self.check_room(draft, key_bytes - freed)
         ttls = [ttl for ttl in (draft.ttl, queue.policy.ttl) if ttl is not None]
         expires_at = now + min(ttls) if ttls else None
         message = Message(self.number(), name, draft, sender, now, expires_at)
@@ -833,9 +839,10 @@ class Model:
         id: int | None = None
         call = self.call_at(request.reply_to)
         if call is not None and call.response is None:
-            id = self.respond(call, draft, session.client, now)
+            id = self.respond(call, draft, session.client, now, draft_size(request))
         elif call is None and request.reply_to in self.queues:
-            id = self.enqueue(request.reply_to, draft, session.client, now).id
+            freed = draft_size(request)
+            id = self.enqueue(request.reply_to, draft, session.client, now, freed).id
         self.finish(message, "replied")
         return {"id": id, "state": "caller_gone" if id is None else None}
 
@@ -917,7 +924,10 @@ class Model:
         if name in self.queues and (key := self.known_key(name, draft)):
             if key.call is None:
                 raise Refused("key_reused")
-            return self.wait_for(key.call, timeout, now)
+            lost = self.fates.get(key.id) in ("dropped", "purged")
+            if key.call.response is not None or not lost:
+                return self.wait_for(key.call, timeout, now)
+            self.keys.remove(key)
         if not wait_for_server:
             if not self.subscribers(name):
                 raise Refused("no_server")
@@ -947,8 +957,12 @@ class Model:
         if not wait.done:
             self.say("caller_gone", wait.call.queue, wait.call.request)
 
-    def respond(self, call: Call, draft: Draft, sender: str | None, now: float) -> int:
-        self.check_room(draft)
+    def respond(
+        self, call: Call, draft: Draft, sender: str | None, now: float, freed: int = 0
+    ) -> int:
+        self.check_size(draft)
+        if self.remembered(call):
+            self.check_room(draft, -freed)
         correlation = draft.correlation_id
         call.response = {
             "id": self.number(),

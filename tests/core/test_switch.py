@@ -1112,6 +1112,35 @@ def test_a_call_with_a_key_is_joined_again_while_the_key_is_remembered() -> None
     assert (scene.switch.calls, scene.switch.bytes) == ({}, 0)
 
 
+def test_a_repeated_call_whose_request_is_lost_is_a_new_call() -> None:
+    scene = Scene(key_window=100)
+    server = scene.server("worker", "q", lease=300)
+    first = scene.call("q", draft(key="k"), timeout=10)
+    scene.sleep(10)
+    scene.leave_call(first)
+    again = scene.call("q", draft(key="k"), timeout=10)
+    assert again.call is not first.call
+    request = scene.take(server)
+    scene.reply(Reply(id=request.id, payload="answer"), token=server)
+    assert again.response.payload == "answer"
+
+
+def test_a_full_switch_takes_the_reply_that_makes_room() -> None:
+    scene = Scene(total_bytes=100)
+    server = scene.server("worker", "q")
+    scene.create_queue("replies")
+    call = scene.call("q", Draft(payload="x" * 40), timeout=10)
+    scene.put("q", "x" * 30, reply_to="replies")
+    scene.poll(server, limit=2)
+    (first, second) = scene.switch.queues["q"].held
+    with pytest.raises(SwitchFull):
+        scene.put("q", "x" * 30)
+    scene.reply(Reply(id=first, payload="y" * 70), token=server)
+    assert call.response.payload == "y" * 70
+    scene.put("q", "x" * 60)
+    assert scene.reply(Reply(id=second, payload="y" * 10), token=server).id is not None
+
+
 def test_the_reply_address_of_an_answered_call_ends_with_its_key() -> None:
     scene = Scene(key_window=5)
     server = scene.server("worker", "q")
