@@ -14,11 +14,12 @@ settings.register_profile(
     stateful_step_count=50,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+# Other examples on each run; many more in one run would take gigabytes of memory.
 settings.register_profile(
     "thorough",
     settings.get_profile("ci"),
     derandomize=False,
-    max_examples=10_000,
+    max_examples=2_500,
     stateful_step_count=80,
 )
 # A mutant is to be found, not explained.
