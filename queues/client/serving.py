@@ -37,7 +37,7 @@ logger = logging.getLogger("queues.client")
 GRACE = 5.0
 #: Seconds for which the next Transfer waits for functions that have just begun.
 LINGER = 0.002
-#: Payload characters of the replies that one Transfer carries; a larger reply travels alone.
+#: Characters of payloads and errors that one Transfer carries; a larger reply travels alone.
 MAX_CARRIED = 256 * 2**10
 #: Characters of an error's detail that the protocol takes.
 MAX_DETAIL = 10_000
@@ -80,12 +80,13 @@ class Server:
     async def _receive(self) -> None:
         """One Transfer: send the replies that are ready, start work on what arrives."""
         while len(self._tasks) >= self._concurrency:
+            self._send_ready()
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         replies = self._take_ready()
+        room = self._concurrency - len(self._tasks)
         self._waiting = True
-        result = await self._session.transfer(
-            limit=min(self._concurrency - len(self._tasks), MAX_BATCH), replies=replies
-        )
+        self._send_ready()
+        result = await self._session.transfer(limit=min(room, MAX_BATCH), replies=replies)
         self._waiting = False
         sent = {reply.id: reply for reply in replies}
         for outcome in result.replies:
@@ -98,10 +99,16 @@ class Server:
     def _take_ready(self) -> list[forms.TransferReply]:
         replies: list[forms.TransferReply] = []
         room = MAX_CARRIED
-        while self._ready and (not replies or len(self._ready[0].payload) <= room):
-            room -= len(self._ready[0].payload)
+        while self._ready and (not replies or _size(self._ready[0]) <= room):
+            room -= _size(self._ready[0])
             replies.append(self._ready.pop(0))
         return replies
+
+    def _send_ready(self) -> None:
+        """Send what the next Transfer has no room for, or would carry too late."""
+        while self._ready:
+            reply = self._ready.pop(0)
+            self._spawn(self._send(reply), f"reply {reply.id}")
 
     def _begin(self, message: Delivery) -> asyncio.Task[None]:
         self._session.in_hand.add(message.id)
@@ -115,7 +122,7 @@ class Server:
 
     async def _work(self, message: Delivery) -> None:
         reply = await self._reply_to(message)
-        if self._waiting or len(reply.payload) > MAX_CARRIED:
+        if self._waiting or _size(reply) > MAX_CARRIED:
             await self._send(reply)
         else:
             self._ready.append(reply)
@@ -185,8 +192,7 @@ class Server:
         """Give functions time to finish, then give back what they have not done."""
         self._waiting = True
         try:
-            for reply in self._ready:
-                self._spawn(self._send(reply), f"reply {reply.id}")
+            self._send_ready()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=self._grace)
         finally:
@@ -212,6 +218,11 @@ def _is_coroutine_function(function: Handler) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004
     )
+
+
+def _size(reply: forms.TransferReply) -> int:
+    """Characters that a reply brings."""
+    return len(reply.payload) + (0 if reply.error is None else len(reply.error.detail))
 
 
 def _error(error: Exception) -> forms.Error:

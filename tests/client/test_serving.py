@@ -9,7 +9,7 @@ from queues.client import serving
 from queues.client.errors import HandlerError, OutcomeUnknown, Unreachable
 from queues.client.serving import Server
 from queues.client.session import Session
-from queues.core.answers import ReplyOutcome, TransferResult
+from queues.core.answers import ReplyOutcome, ReplyResult, TransferResult
 from queues.core.errors import NotHolder, PayloadTooLarge, QueueFull, UnknownSession
 from queues.core.messages import Delivery
 from queues.protocol import operations as forms
@@ -266,13 +266,57 @@ async def test_a_reply_that_is_too_large_becomes_an_error(transport):
 async def test_a_large_reply_travels_alone(transport):
     large = "x" * (serving.MAX_CARRIED + 1)
     half = "x" * (serving.MAX_CARRIED // 2 + 1)
-    messages = [delivery(1, large), delivery(2, half), delivery(3, half)]
+    messages = [delivery(1, large), delivery(2, half)]
     transport.on("transfer", brings(*messages))
     async with Serving(transport, echo, concurrency=3) as running:
         await settled(lambda: len(transport.forms("transfer")) >= 3)
         await settled(lambda: not running.session.in_hand)
     assert transport.forms("reply") == [forms.ReplyBody(payload=large)]
-    assert [[reply.id for reply in replies] for replies in carried(transport)[:3]] == [[], [2], [3]]
+    assert [[reply.id for reply in replies] for replies in carried(transport)[:2]] == [[], [2]]
+
+
+@skips_time
+async def test_a_reply_that_has_no_room_does_not_wait_for_the_transfer(transport):
+    now = asyncio.get_running_loop().time
+    half = "x" * (serving.MAX_CARRIED // 2 + 1)
+    transport.on("transfer", brings(*(delivery(id, half) for id in (1, 2, 3))))
+    async with Serving(transport, echo, concurrency=3):
+        started = now()
+        await settled(lambda: transport.names.count("reply") == 2)
+        assert now() - started < 1
+        assert len(transport.forms("transfer")) == 2, "it is still open"
+    assert [reply.id for reply in carried(transport)[1]] == [1]
+    assert transport.forms("transfer")[1].limit == 3
+
+
+@skips_time
+async def test_errors_need_room_too(transport):
+    async def fail(message: Delivery) -> str:
+        raise HandlerError("bad", "x" * serving.MAX_DETAIL)
+
+    count = serving.MAX_CARRIED // serving.MAX_DETAIL
+    transport.on("transfer", brings(*(delivery(id) for id in range(1, count + 3))))
+    async with Serving(transport, fail, concurrency=count + 2):
+        await settled(lambda: transport.names.count("reply") == 2)
+        assert len(carried(transport)[1]) == count
+
+
+@skips_time
+async def test_a_reply_does_not_wait_for_one_that_finds_no_room(transport):
+    def answer(operation) -> TransferResult:
+        outcome = ReplyOutcome(request=1, code="queue_full", detail="Refused.")
+        return TransferResult(messages=[delivery(2, "b")], next=3, replies=[outcome])
+
+    def reply(operation) -> ReplyResult:
+        if operation.id == 1:
+            raise QueueFull("Full.", retry_after=2)
+        return ReplyResult(id=9)
+
+    transport.on("transfer", brings(delivery(1, "a")), answer)
+    transport.on("reply", *[reply] * 20)
+    async with Serving(transport, echo):
+        await settled(lambda: "b" in [form.payload for form in transport.forms("reply")])
+        assert transport.names.count("reply") <= 3
 
 
 @pytest.mark.parametrize("state", ["caller_gone", "no_reply_to", "unknown", None])
