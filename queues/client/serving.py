@@ -136,7 +136,12 @@ class Server:
             if not isinstance(payload, str):
                 raise TypeError(f"The handler returned {type(payload).__name__}, not str.")
             payload.encode()
-        except Exception as error:
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            # A function may end the program or be cancelled only for itself, not for the server.
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             if not isinstance(error, HandlerError):
                 logger.warning("Request %d of %s failed.", message.id, self._queue, exc_info=error)
             return forms.TransferReply(id=message.id, error=_error(error))
@@ -220,12 +225,18 @@ def _is_coroutine_function(function: Handler) -> bool:
     )
 
 
+def _is_cancelled() -> bool:
+    """Whether somebody asked the current task to stop."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def _size(reply: forms.TransferReply) -> int:
     """Characters that a reply brings."""
     return len(reply.payload) + (0 if reply.error is None else len(reply.error.detail))
 
 
-def _error(error: Exception) -> forms.Error:
+def _error(error: BaseException) -> forms.Error:
     """How an exception is told to the caller."""
     if isinstance(error, HandlerError):
         code, detail = error.code, error.detail

@@ -7,6 +7,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
@@ -54,9 +55,12 @@ class Client:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._closed = False
+        self._dead = False
+        self._jobs: set[_Job[Any]] = set()
+        """What somebody waits for."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
-            target=self._loop.run_forever, name=f"switch client {self._client.name}", daemon=True
+            target=self._run_loop, name=f"switch client {self._client.name}", daemon=True
         )
         self._thread.start()
 
@@ -87,10 +91,25 @@ class Client:
             if self._closed:
                 return
             self._closed = True
-        self._wait_for(self._start(self._shut_down))
-        self._loop.call_soon_threadsafe(self._loop.stop)
+            job = None if self._dead else self._start(self._shut_down)
+        if job is not None:
+            with suppress(ThreadDied):
+                self._wait_for(job)
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def _run_loop(self) -> None:
+        try:
+            self._loop.run_forever()
+        except BaseException:
+            with self._lock:
+                self._dead = True
+                for job in self._jobs:
+                    job.abandon()
+            # What the client holds goes back.
+            self._loop.run_until_complete(self._shut_down())
+            raise
 
     async def _shut_down(self) -> None:
         await self._client.close()
@@ -113,11 +132,15 @@ class Client:
         with self._lock:
             if self._closed:
                 raise RuntimeError("The client is closed.")
+            if self._dead:
+                raise ThreadDied
             job = self._start(work)
         return self._wait_for(job)
 
     def _start(self, work: Work[T]) -> _Job[T]:
+        """Begin a job, with the lock held."""
         job = _Job(self._loop, work)
+        self._jobs.add(job)
         self._loop.call_soon_threadsafe(job.start)
         return job
 
@@ -130,6 +153,8 @@ class Client:
             except BaseException as error:
                 interruption = error
                 self._loop.call_soon_threadsafe(job.cancel)
+        with self._lock:
+            self._jobs.discard(job)
         if interruption is not None:
             raise interruption
         return job.result()
@@ -173,6 +198,13 @@ class Client:
         self._run(lambda: self._client.serve(queue, function, concurrency=concurrency, grace=grace))
 
 
+class ThreadDied(RuntimeError):
+    """The thread of a Client ended before the client was closed."""
+
+    def __init__(self) -> None:
+        super().__init__("The client's thread has died; make a new client.")
+
+
 class _Job(Generic[T]):
     """Work on its way through the client's thread.
 
@@ -183,6 +215,7 @@ class _Job(Generic[T]):
         self._loop = loop
         self._work = work
         self._task: asyncio.Task[T] | None = None
+        self._abandoned = False
         self.finished = threading.Event()
 
     def start(self) -> None:
@@ -198,8 +231,16 @@ class _Job(Generic[T]):
         if self._task is not None:
             self._task.cancel()
 
+    def abandon(self) -> None:
+        """Let nobody wait for it any more."""
+        if not self.finished.is_set():
+            self._abandoned = True
+            self.finished.set()
+
     def result(self) -> T:
         """What it returned or raised."""
+        if self._abandoned:
+            raise ThreadDied
         assert self._task is not None
         if self._task.cancelled():
             raise RuntimeError("The client was closed meanwhile.")

@@ -192,6 +192,49 @@ async def test_what_a_function_does_is_the_reply(transport, outcome, error, thre
         assert error.detail in (reply.error.detail, "ANY")
 
 
+class Odd(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (SystemExit(3), "system_exit"),
+        (KeyboardInterrupt(), "keyboard_interrupt"),
+        (Odd(), "odd"),
+        (asyncio.CancelledError(), "cancelled_error"),
+    ],
+)
+@pytest.mark.parametrize("threaded", [False, True])
+@skips_time
+async def test_a_function_ends_nothing_but_itself(transport, raised, code, threaded):
+    def function(message: Delivery) -> str:
+        raise raised
+
+    async def coroutine_function(message: Delivery) -> str:
+        raise raised
+
+    transport.on("transfer", brings(delivery(1)))
+    async with Serving(transport, function if threaded else coroutine_function) as running:
+        await settled(lambda: len(transport.forms("transfer")) == 3)
+        assert running.session.in_hand == set()
+    assert carried(transport)[1][0].error.code == code
+
+
+@skips_time
+async def test_a_function_that_awaits_what_was_cancelled_has_failed(transport):
+    async def function(message: Delivery) -> str:
+        other = asyncio.create_task(asyncio.sleep(1000))
+        other.cancel()
+        await other
+        return ""
+
+    transport.on("transfer", brings(delivery(1)))
+    async with Serving(transport, function):
+        await settled(lambda: len(transport.forms("transfer")) == 2)
+    assert carried(transport)[1][0].error.code == "cancelled_error"
+
+
 @skips_time
 async def test_any_callable_may_be_the_function(transport):
     class Greeter:

@@ -151,3 +151,29 @@ def test_an_interruption_ends_the_request():
         thread.join()
         # It is usable still.
         assert client._run(lambda: asyncio.sleep(0, "usable")) == "usable"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_thread_that_died():
+    outcomes = []
+
+    def ask(client: Client) -> None:
+        try:
+            client.diagnostics()
+        except RuntimeError as error:
+            outcomes.append(str(error))
+
+    def die() -> None:
+        raise SystemExit
+
+    with Hanging() as switch:
+        client = Client(switch.url)
+        thread = threading.Thread(target=ask, args=(client,), daemon=True)
+        thread.start()
+        assert switch.asked.wait(10)
+        client._loop.call_soon_threadsafe(die)
+        thread.join(10)
+        ask(client)
+        client.close()
+    assert len(outcomes) == 2
+    assert all("died" in outcome for outcome in outcomes)
