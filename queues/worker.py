@@ -58,6 +58,9 @@ class Worker:
         self._requests.add(task)
         try:
             path: str = scope["path"]
+            root: str = scope.get("root_path", "")
+            if root and path.startswith(root):
+                path = path[len(root) :]
             if not self._claim(scope.get("server")) and path != "/healthz":
                 error = SecondWorker("Another process serves this address; see the log.")
                 await send_response(error_response(error), send)
@@ -104,9 +107,12 @@ class Worker:
         await asyncio.sleep(FLUSH_TIME)
 
     def _stop_with_daphne(self) -> None:
-        """Daphne has no lifespan. It cancels its applications when its reactor stops, but drops
-        what they answer if it trips over a request that is not complete; holding the reactor in
-        the phase before lets every answer out."""
+        """Start and stop with Daphne's reactor, since Daphne has no lifespan.
+
+        It cancels its applications when the reactor stops, but drops what they answer if it trips
+        over a request that is not complete; holding the reactor in the phase before lets every
+        answer out.
+        """
         from twisted.internet import reactor
         from twisted.internet.defer import Deferred
 
@@ -115,6 +121,7 @@ class Worker:
 
         add: Any = reactor.addSystemEventTrigger  # the stubs do not know its first form
         add("before", "shutdown", stopped)
+        reactor.callWhenRunning(self._start)
 
     def _stop_with_signals(self) -> None:
         """Servers with a lifespan end it only when all requests are done, and a pending poll may
@@ -137,15 +144,24 @@ class Worker:
     def _claim(self, address: Any) -> bool:
         """Whether this process is the only one to serve ``address``, as ASGI's scope names it.
 
-        The lock goes with the process, however that ends.
+        The lock goes with the process, however that ends. An address without a name (Daphne on
+        a Unix socket) is not guarded: who binds it last has it to itself.
         """
-        key = tuple(address) if address else None
-        if key in self._claims:
+        key = tuple(address or ())
+        if not key or key in self._claims:
             return True
-        name = "-".join(str(part).replace("/", "_") for part in key or ("unnamed",))
+        name = "-".join(str(part).replace("/", "_") for part in key)
         path = Path(tempfile.gettempdir()) / f"django-message-switch-{os.getuid()}-{name}.lock"
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = os.open(path, flags, 0o600)
+        try:
+            lock = os.open(path, flags, 0o600)
+        except OSError as error:
+            # Somebody else's file: better unguarded than not serving.
+            logger.warning(
+                "%s is served, but not guarded against a second process: %s", name, error
+            )
+            self._claims[key] = -1
+            return True
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

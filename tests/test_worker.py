@@ -64,6 +64,28 @@ async def test_a_second_process_on_the_address_refuses(
     assert (await ask(worker.http, "GET", "/api/v1/queues")).status == 200
 
 
+@pytest.mark.parametrize("root", ["", "/sw"])
+async def test_a_root_path_is_no_part_of_the_protocol(worker: Worker, root: str) -> None:
+    exchange = Exchange(worker.http, "GET", f"{root}/api/v1/queues")
+    exchange.scope["root_path"] = root
+    assert (await exchange.run()).json == {"queues": [], "next": None}
+
+
+async def test_an_address_without_a_name_is_not_guarded(worker: Worker) -> None:
+    exchange = Exchange(worker.http, "GET", "/api/v1/queues")
+    exchange.scope["server"] = None
+    assert (await exchange.run()).status == 200
+
+
+async def test_a_lock_that_cannot_be_made_is_no_reason_to_refuse(
+    worker: Worker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / f"django-message-switch-{os.getuid()}-127.0.0.1-8080.lock").mkdir()
+    for _ in range(2):
+        assert (await ask(worker.http, "GET", "/api/v1/queues")).status == 200
+    assert caplog.text.count("not guarded") == 1
+
+
 async def test_a_stop_answers_what_waits(worker: Worker) -> None:
     login = await ask(worker.http, "POST", "/api/v1/login", json={"client": "a"})
     headers = {

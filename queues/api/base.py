@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from queues.core.errors import InvalidRequest
 from queues.core.queue import check_name
 from queues.protocol.operations import NoQuery, decode, decode_query
 
 from .authentication import BearerToken
-from .errors import CrossSite, exception_handler
+from .errors import CrossSite, LengthRequired, exception_handler
 from .operation import Operation
 from .parsers import ProtocolParser, is_json
 from .renderers import OnlyOne, ProtocolRenderer
@@ -73,6 +73,9 @@ class ProtocolView(APIView):
         """What the method gets: ``body`` and ``query``, as far as it has declared them."""
         forms: dict[str, Any] = {}
         request = self.request
+        if "HTTP_TRANSFER_ENCODING" in request.META and "CONTENT_LENGTH" not in request.META:
+            # A server that is not ours to know passes it on, and Django takes it for empty.
+            raise LengthRequired("The body needs a Content-Length here.")
         bare = declared.payload_form is not None and not is_json(request.content_type)
         if declared.body is not None:
             request.parser_context["operation"] = declared
@@ -83,6 +86,8 @@ class ProtocolView(APIView):
             else:
                 # Where every field has a default, an empty body says so.
                 forms["body"] = decode(b"{}", declared.body)
+        elif request.stream is not None:
+            raise InvalidRequest("This operation takes no body.")
         if not bare:
             query = decode_query(request.META.get("QUERY_STRING", ""), declared.query)
             if declared.query is not NoQuery:
@@ -102,9 +107,8 @@ def refuse_other_sites(request: HttpRequest) -> None:
     """
     host = request.get_host()
     origin = request.META.get("HTTP_ORIGIN")
-    if origin is not None and urlsplit(origin).netloc != host:
-        raise CrossSite("Requests from pages of another site are refused.")
-    if request.META.get("HTTP_SEC_FETCH_SITE", "none") not in ("same-origin", "none"):
+    same = origin is None or origin.partition("://")[2] == host
+    if not same or request.META.get("HTTP_SEC_FETCH_SITE", "none") not in ("same-origin", "none"):
         raise CrossSite("Requests from pages of another site are refused.")
 
 

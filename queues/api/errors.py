@@ -29,6 +29,13 @@ class MethodNotAllowed(SwitchError):
     status = 405
 
 
+class LengthRequired(SwitchError):
+    """A chunked body, where the server in front of Django does not read it whole."""
+
+    code = "length_required"
+    status = 411
+
+
 class UnsupportedMediaType(SwitchError):
     """The body must be application/json."""
 

@@ -67,8 +67,9 @@ class ApiHandler:
             body = await _read_body(receive)
             try:
                 request = ASGIRequest(scope, BytesIO(body))
-            except UnicodeDecodeError as error:
-                raise InvalidRequest("The query string is not UTF-8.") from error
+            except (ValueError, LookupError) as error:
+                # Not UTF-8 in the query, an unknown charset or parameter in the Content-Type.
+                raise InvalidRequest("The query string or a header cannot be read.") from error
             # A chunked request declares no length, and would pass for an empty one.
             request.META["CONTENT_LENGTH"] = str(len(body))
             try:

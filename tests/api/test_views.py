@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from django.test import RequestFactory
 
+from queues.api import views
 from queues.engines.memory import MemoryEngine
 from queues.testing import FakeClock
 
@@ -129,6 +131,17 @@ async def test_a_chunked_body_is_read_whole(api: Ask, token: str) -> None:
     assert sent.status == 201
     [message] = (await api("GET", "queues/q/messages")).json["messages"]
     assert message["payload"] == "hello"
+
+
+async def test_behind_a_handler_that_reads_no_chunks_a_chunked_body_is_refused(
+    engine: MemoryEngine,
+) -> None:
+    request = RequestFactory().generic(
+        "POST", "/api/v1/queues/q/messages", headers={"transfer-encoding": "chunked"}
+    )
+    request.META.pop("CONTENT_LENGTH", None)
+    response = await views.Messages.as_view()(request, name="q")
+    assert (response.status_code, response.data["code"]) == (411, "length_required")
 
 
 async def test_a_batch_answers_for_each_message(api: Ask) -> None:
