@@ -66,7 +66,15 @@ class Server:
                 "0",
                 application,
             ],
-            "uvicorn": ["--host", "127.0.0.1", "--port", str(self.port), application],
+            "uvicorn": [
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+                "--timeout-graceful-shutdown",
+                "1",
+                application,
+            ],
         }[self.kind]
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
