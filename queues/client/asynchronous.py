@@ -340,7 +340,8 @@ class AsyncClient:
         Each is yours until you ack, nack or reply; while you work on it, it is touched for you,
         until you finish it or take the next. The iteration ends when no message came for
         ``timeout`` seconds, by default never. ``limit`` messages are fetched at a time; those
-        not taken yet wait in the client for the next ``transfer``.
+        not taken yet wait in the client for the next ``transfer``. They are touched together
+        with the one that you work on; what the switch has taken back meanwhile is left out.
         A switch that is away is waited for. Raises QueueNotFound when a subscription did not
         survive its restart. Use one at a time; ``serve`` has a session of its own.
         """
@@ -360,13 +361,18 @@ class AsyncClient:
         now = asyncio.get_running_loop().time
         ends = math.inf if timeout is None else now() + timeout
         try:
+            await self._session.check_waiting()
+            waiting = self._session.waiting
+            self._received = deque(m for m in self._received if m.id in waiting)
             while not self._received:
                 patience = max(0.0, min(POLL, ends - now()))
                 result = await self._session.transfer(limit=limit, timeout=patience)
+                self._session.put_by(message.id for message in result.messages)
                 self._received.extend(result.messages)
                 if not result.messages and now() >= ends:
                     return None
             message = self._received.popleft()
+            waiting.discard(message.id)
             self._session.in_hand.add(message.id)
             self._taken = (message.id,)
             return message

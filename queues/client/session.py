@@ -58,6 +58,8 @@ class Session:
         self.lease = lease
         self.in_hand: set[int] = set()
         """Ids of messages that somebody works on; they are touched too."""
+        self.waiting: set[int] = set()
+        """Ids of messages that wait until those in hand are done; touched as long as any is."""
         self._transport = transport
         self._current: LoginResult | None = None
         self._lock = asyncio.Lock()
@@ -68,6 +70,8 @@ class Session:
         self._lost: dict[str, SwitchError] = {}
         """Subscriptions that could not be restored, and why."""
         self._after = 0
+        self._seen_at = 0.0
+        """When what waits was last known to be held."""
         self._keeper: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -221,6 +225,16 @@ class Session:
             wait=wait,
         )
 
+    def put_by(self, ids: Iterable[int]) -> None:
+        """Messages have arrived that nobody works on yet."""
+        self.waiting.update(ids)
+        self._seen_at = asyncio.get_running_loop().time()
+
+    async def check_waiting(self) -> None:
+        """Forget of the messages that wait those that the switch may have given to others."""
+        if self.waiting and (asyncio.get_running_loop().time() - self._seen_at >= self._interval()):
+            await self._touch_held(all=True, wait=math.inf)
+
     async def close(self, *, timeout: float = 2.0) -> None:
         """Log out if logged in; what the session holds goes back to its queues.
 
@@ -263,6 +277,8 @@ class Session:
             # The operation that needs the session has not been sent.
             raise Unreachable(error.detail) from error
         self._after = 0
+        # The switch has made ready again what the session before held.
+        self.waiting.clear()
         self._current = current
         self._start_keeper()
 
@@ -306,15 +322,22 @@ class Session:
             await asyncio.sleep(self._interval())
             if not (self.in_hand or self._fresh):
                 continue
-            ids = list(self.in_hand)
             try:
-                touched = await self.touch(ids)
+                await self._touch_held()
             except SwitchError as error:
                 logger.info("The session of %s was not kept: %s", self.client, error)
-                continue
-            for id in (*touched.unknown, *touched.not_held):
-                if id in self.in_hand:
-                    self.in_hand.discard(id)
+
+    async def _touch_held(self, *, all: bool = False, wait: float = 0.0) -> None:
+        """Touch what is in hand, and what waits for that; forget what is no longer held."""
+        begun = asyncio.get_running_loop().time()
+        waiting = list(self.waiting) if all or self.in_hand else []
+        touched = await self.touch([*self.in_hand, *waiting], wait=wait)
+        if waiting:
+            self._seen_at = begun
+        for id in (*touched.unknown, *touched.not_held):
+            for held in (self.in_hand, self.waiting):
+                if id in held:
+                    held.discard(id)
                     logger.warning("Message %d was taken back while %s had it.", id, self.client)
 
     def _interval(self) -> float:

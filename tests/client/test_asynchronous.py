@@ -9,7 +9,7 @@ import pytest
 from queues.client import AsyncClient, Error, Send
 from queues.client.asynchronous import default_name
 from queues.client.errors import OutcomeUnknown, Unreachable
-from queues.core.answers import MessageList, QueueList, SendOutcome
+from queues.core.answers import MessageList, QueueList, SendOutcome, TouchResult
 from queues.core.errors import UnknownSession
 from queues.core.messages import Delivery, State
 from queues.protocol import operations as forms
@@ -227,13 +227,53 @@ async def test_a_message_is_touched_until_it_is_finished(client, transport):
         iteration = client.transfer(limit=2)
         await anext(iteration)
         await asyncio.sleep(11)
-        assert transport.forms("touch") == [forms.Touch(ids=[1])]
+        assert transport.forms("touch") == [forms.Touch(ids=[1, 2])]
         await client.ack(1)
         await asyncio.sleep(21)
         assert len(transport.forms("touch")) == 1
+        # Taking one that was left alone so long needs a look whether it is there still.
         await anext(iteration)
-        await asyncio.sleep(9)
         assert transport.forms("touch")[1:] == [forms.Touch(ids=[2])]
+        await asyncio.sleep(9)
+        assert transport.forms("touch")[2:] == [forms.Touch(ids=[2])]
+
+
+@skips_time
+async def test_what_was_taken_back_while_it_waited_is_left_out(client, transport):
+    def taken_back(operation) -> TouchResult:
+        return TouchResult(touched=[1], unknown=[3], not_held=[2])
+
+    transport.on("transfer", brings(*(delivery(id) for id in (1, 2, 3, 4))))
+    transport.on("touch", taken_back)
+    async with client:
+        iteration = client.transfer(limit=4)
+        assert (await anext(iteration)).id == 1
+        await asyncio.sleep(11)
+        assert (await anext(iteration)).id == 4
+
+
+@skips_time
+async def test_what_waited_for_a_session_that_ended_is_left_out(client, transport):
+    transport.on("transfer", brings(delivery(1), delivery(2)), brings(delivery(2, "again")))
+    transport.on("touch", UnknownSession("Who?"))
+    async with client:
+        iteration = client.transfer(limit=2)
+        assert (await anext(iteration)).id == 1
+        await asyncio.sleep(11)
+        assert transport.names.count("login") == 2
+        assert (await anext(iteration)).payload == "again"
+
+
+@skips_time
+async def test_it_is_left_out_too_if_nothing_was_in_hand(client, transport):
+    transport.on("transfer", brings(delivery(1), delivery(2)), brings(delivery(2, "again")))
+    transport.on("touch", UnknownSession("Who?"))
+    async with client:
+        iteration = client.transfer(limit=2)
+        await client.ack((await anext(iteration)).id)
+        await asyncio.sleep(60)
+        assert "touch" not in transport.names
+        assert (await anext(iteration)).payload == "again"
 
 
 @skips_time
