@@ -283,13 +283,23 @@ def _call_arguments(parser: argparse.ArgumentParser) -> None:
     _body_arguments(parser)
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds_to_wait,
         default=MAX_WAIT,
         help="seconds to wait for the reply (default and most: %(default)g)",
     )
     parser.add_argument(
         "--no-wait", action="store_true", help="fail at once if nobody serves the queue"
     )
+
+
+def _seconds_to_wait(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= MAX_WAIT:
+        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most {MAX_WAIT:g}")
+    return seconds
+
+
+_seconds_to_wait.__name__ = "number of seconds"  # how argparse calls what is no number
 
 
 def _call(console: Console, options: argparse.Namespace) -> int:

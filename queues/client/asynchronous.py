@@ -31,7 +31,9 @@ from queues.core.answers import (
     SendResult,
     TouchResult,
 )
+from queues.core.errors import InvalidRequest
 from queues.core.events import TraceReport
+from queues.core.limits import MAX_WAIT
 from queues.core.messages import Delivery, Response, State
 from queues.protocol import operations as forms
 
@@ -277,7 +279,8 @@ class AsyncClient:
         """Put a message into a queue. ``ttl`` and ``delay`` are in seconds.
 
         With a ``key`` the message is sent once, however often this is repeated within the
-        switch's window; the client then repeats by itself what was cut off.
+        switch's window; the client then repeats by itself what was cut off, unless its session
+        ended, as it does when the switch is restarted.
         Raises QueueNotFound, QueueFull, SwitchFull, PayloadTooLarge, KeyReused.
         """
         form = forms.Send(
@@ -297,6 +300,7 @@ class AsyncClient:
                 form=form,
                 login=True,
                 repeatable=key is not None,
+                keyed=True,
             )
         )
 
@@ -313,6 +317,7 @@ class AsyncClient:
                 form=_List(messages),
                 login=True,
                 repeatable=all(message.key is not None for message in messages),
+                keyed=True,
             )
         )
 
@@ -393,7 +398,9 @@ class AsyncClient:
         """
         self._settled(ids)
         form = forms.Nack(ids=_List(ids), delay=delay, requeue=requeue)
-        return await self._perform(Operation(name="nack", answer=NackResult, form=form, login=True))
+        return await self._perform(
+            Operation(name="nack", answer=NackResult, form=form, login=True, repeatable=False)
+        )
 
     async def reply(
         self,
@@ -430,11 +437,14 @@ class AsyncClient:
         """Send a request and wait up to ``timeout`` seconds (at most 300) for its reply.
 
         Without a server this fails at once with NoServer, unless it shall wait for one; then the
-        queue is created too. With a ``key`` a call that was cut off is joined again.
+        queue is created too. With a ``key`` a call that was cut off is joined again,
+        unless the session ended, as it does when the switch is restarted.
         Raises RemoteError when the handler failed, CallTimeout with the reason, NoServer,
-        QueueFull, SwitchFull, PayloadTooLarge, KeyReused.
+        QueueFull, SwitchFull, PayloadTooLarge, KeyReused, InvalidRequest.
         """
         self._check_open()
+        if not 0 < timeout <= MAX_WAIT:
+            raise InvalidRequest(f"timeout is more than 0 and at most {MAX_WAIT:g} seconds.")
         now = asyncio.get_running_loop().time
         ends = now() + timeout
 
@@ -457,6 +467,7 @@ class AsyncClient:
                 wait=left,
                 login=True,
                 repeatable=key is not None,
+                keyed=True,
             )
 
         return await self._session.perform(

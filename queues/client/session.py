@@ -89,13 +89,15 @@ class Session:
 
         While the switch cannot be reached, or has no room for a session, try again for ``wait``
         seconds. What was cut off is repeated, if that is safe, for at least ``repeat_for``
-        seconds. ``renew`` gives the form for each attempt.
+        seconds; by its key only as long as the session lasts. ``renew`` gives the form for each
+        attempt.
         Raises the refusal; Unreachable, OutcomeUnknown.
         """
         now = asyncio.get_running_loop().time
         ends = now() + wait
         backoff = Backoff()
         cut_off: OutcomeUnknown | None = None
+        sent_by: str | None = None
         unknown = 0
         while True:
             if self._closed:
@@ -106,8 +108,15 @@ class Session:
                 token = await self._token(login=operation.login)
                 if renew is not None:
                     operation = renew()
+                if cut_off is not None and operation.keyed and (token is None or token != sent_by):
+                    # Perhaps the switch was restarted, and has forgotten the key.
+                    raise cut_off
+                sent_by = token
                 return await self._transport.perform(operation, token)
-            except UnknownSession:
+            except UnknownSession as error:
+                if cut_off is not None and operation.keyed:
+                    self._forget(token)
+                    raise cut_off from error
                 unknown += 1
                 if unknown > MAX_LOGINS:
                     raise
@@ -116,6 +125,8 @@ class Session:
             except (Unreachable, TooManySessions) as error:
                 failure = error
             except (OutcomeUnknown, ShuttingDown) as error:
+                if error is cut_off:
+                    raise
                 failure = error
                 if isinstance(error, ShuttingDown) and operation.name == "call":
                     # It may have come while the call waited for its reply.
@@ -157,6 +168,7 @@ class Session:
                 answer=QueueCreated,
                 form=forms.CreateQueue(policy=policy),
                 login=True,
+                repeatable=False,
             ),
             wait=wait,
         )
@@ -284,7 +296,9 @@ class Session:
 
     async def _restore(self, token: str) -> None:
         """Create and subscribe what an earlier session of this client had."""
-        for name, policy in self._created.items():
+        for name, policy in list(self._created.items()):
+            if name not in self._created:
+                continue  # destroyed meanwhile
             try:
                 await self._transport.perform(_create(name, policy), token)
             except _AGAIN:
@@ -292,12 +306,16 @@ class Session:
             except SwitchError as error:
                 logger.warning("The queue %s was not created again: %s", name, error)
         for name in list(self._subscriptions):
+            if name not in self._subscriptions:
+                continue  # unsubscribed meanwhile
             try:
                 await self._transport.perform(_subscribe(name), token)
             except _AGAIN:
                 raise
             except SwitchError as error:
-                del self._subscriptions[name]
+                if name not in self._subscriptions:
+                    continue
+                self._subscriptions.pop(name, None)
                 why = (
                     QueueNotFound(f"The transient queue {name} ended with its session.")
                     if name in self._fresh

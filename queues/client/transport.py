@@ -51,6 +51,8 @@ class Operation(Generic[T]):
     """Whether a session is needed, or wanted so that the switch can name the sender."""
     repeatable: bool = True
     """Whether doing it twice is the same as doing it once."""
+    keyed: bool = False
+    """Whether that is so only because of a key, which the switch forgets when it restarts."""
 
 
 class Transport(Protocol):

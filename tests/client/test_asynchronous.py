@@ -10,7 +10,7 @@ from queues.client import AsyncClient, Error, Send
 from queues.client.asynchronous import default_name
 from queues.client.errors import OutcomeUnknown, Unreachable
 from queues.core.answers import MessageList, QueueList, SendOutcome, TouchResult
-from queues.core.errors import UnknownSession
+from queues.core.errors import InvalidRequest, UnknownSession
 from queues.core.messages import Delivery, State
 from queues.protocol import operations as forms
 
@@ -167,6 +167,39 @@ async def test_a_call_with_a_key_is_tried_until_its_time_is_up(client, transport
         with pytest.raises(OutcomeUnknown):
             await client.call("q", "hello", timeout=20, key="k")
     assert 18 < now() - started <= 21
+
+
+@pytest.mark.parametrize("timeout", [math.inf, math.nan, 0, -1, 301])
+@skips_time
+async def test_a_call_needs_a_timeout_that_the_switch_can_keep(client, transport, timeout):
+    async with client:
+        with pytest.raises(InvalidRequest, match="timeout"):
+            await client.call("q", "hello", timeout=timeout)
+    assert "call" not in transport.names
+
+
+@skips_time
+async def test_messages_are_not_given_back_twice(client, transport):
+    transport.on("nack", OutcomeUnknown("Cut off."))
+    async with client:
+        with pytest.raises(OutcomeUnknown):
+            await client.nack(1)
+    assert transport.names.count("nack") == 1
+
+
+@pytest.mark.parametrize("how", ["send", "send_many", "call"])
+@skips_time
+async def test_a_key_is_not_used_with_a_switch_that_forgot_it(client, transport, how):
+    transport.on(how, OutcomeUnknown("Cut off."), UnknownSession("Who?"))
+    async with client:
+        attempt = (
+            client.send_many("q", [Send(payload="p", key="k")])
+            if how == "send_many"
+            else getattr(client, how)("q", "p", key="k")
+        )
+        with pytest.raises(OutcomeUnknown):
+            await attempt
+    assert transport.names.count(how) == 2
 
 
 @skips_time

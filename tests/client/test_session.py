@@ -33,6 +33,7 @@ def sending(*, key: str | None = None) -> Operation[SendResult]:
         form=forms.Send(payload="hello", key=key),
         login=True,
         repeatable=key is not None,
+        keyed=key is not None,
     )
 
 
@@ -231,6 +232,83 @@ async def test_with_a_key_it_is_repeated_with_that_key(transport, session):
     transport.on("send", CUT_OFF, AWAY, AWAY)
     assert (await session.perform(sending(key="k"))).id == 1
     assert [form.key for form in transport.forms("send")] == ["k"] * 4
+    await session.close()
+
+
+@skips_time
+async def test_a_key_is_worth_nothing_to_a_switch_that_forgot_the_session(transport, session):
+    transport.on("send", CUT_OFF, AWAY, UNKNOWN)
+    with pytest.raises(OutcomeUnknown):
+        await session.perform(sending(key="k"))
+    assert transport.names.count("send") == 3, "the third was refused"
+    await session.close()
+
+
+@skips_time
+async def test_so_it_is_if_another_operation_found_that_out(transport, session):
+    async def meanwhile(operation) -> None:
+        transport.on("touch", UNKNOWN)
+        await session.touch()
+        raise CUT_OFF
+
+    transport.on("send", meanwhile)
+    with pytest.raises(OutcomeUnknown):
+        await session.perform(sending(key="k"))
+    assert transport.names.count("send") == 1
+    assert transport.names.count("login") == 2
+    await session.close()
+
+
+@skips_time
+async def test_what_never_happens_twice_is_repeated_in_a_new_session(transport, session):
+    transport.on("touch", CUT_OFF, UNKNOWN)
+    await session.touch([1])
+    assert transport.names.count("login") == 2
+    await session.close()
+
+
+@skips_time
+async def test_a_key_still_unsent_is_sent_in_a_new_session(transport, session):
+    transport.on("send", UNKNOWN)
+    assert (await session.perform(sending(key="k"))).id == 1
+    await session.close()
+
+
+@skips_time
+async def test_a_transient_queue_is_not_created_twice(transport, session):
+    transport.on("create_fresh_queue", CUT_OFF)
+    with pytest.raises(OutcomeUnknown):
+        await session.create_fresh(None)
+    assert transport.names.count("create_fresh_queue") == 1
+    await session.close()
+
+
+@skips_time
+async def test_what_changes_while_it_restores_does_no_harm(transport, session):
+    for name in "abc":
+        await session.create(name, None)
+        await session.subscribe(name)
+
+    def change(operation) -> None:
+        session.destroyed("b")
+        session.destroyed("a")
+        session._created["d"] = None
+
+    async def unsubscribe(operation) -> None:
+        transport.done.append(transport.done[-1])
+        session._subscriptions.pop("a")
+        session._subscriptions.pop("b")
+        raise QueueNotFound("Gone.")
+
+    transport.done.clear()
+    transport.on("touch", UNKNOWN)
+    transport.on("create_queue", change)
+    transport.on("subscribe", unsubscribe)
+    await session.touch()
+    created = [op.queue for op, _ in transport.done if op.name == "create_queue"]
+    assert created == ["a", "c"]
+    assert list(session._subscriptions) == ["c"]
+    assert session._lost == {}
     await session.close()
 
 
