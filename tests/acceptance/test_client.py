@@ -478,8 +478,57 @@ def hang(message):
 client.serve("victims", hang)
 """
 
+_CONSUMER = """
+import sys
+from queues.client import Client
+client = Client(sys.argv[1], name="consumer", lease=1.0)
+transient = client.create().name
+client.subscribe(transient)
+client.subscribe("precious")
+held = [client.receive(limit=3).id for _ in range(3)]
+print(transient, *held, flush=True)
+client.receive()
+"""
 
-async def test_a_killed_client_loses_nothing(server: Server):
+
+async def test_what_a_killed_client_held_goes_to_the_next_in_order(server: Server):
+    async with AsyncClient(server.url) as client:
+        await client.create("precious")
+        first = [(await client.send("precious", str(n))).id for n in range(3)]
+        victim = await asyncio.to_thread(
+            subprocess.Popen,
+            [sys.executable, "-c", _CONSUMER, server.url],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+        )
+        assert victim.stdout is not None
+        line = (await asyncio.to_thread(victim.stdout.readline)).decode().split()
+        assert [int(id) for id in line[1:]] == first
+
+        async def polls() -> bool:
+            return (await client.inspect("precious")).waiting == 1
+
+        await eventually(polls)
+        victim.kill()
+        await asyncio.to_thread(victim.wait)
+        victim.stdout.close()
+        last = (await client.send("precious", "3")).id
+
+        async def given_up() -> bool:
+            return bool(await asyncio.to_thread(lease_expired, server.url, "consumer"))
+
+        await eventually(given_up)
+        with pytest.raises(QueueNotFound):
+            await client.inspect(line[0])
+        await client.subscribe("precious")
+        received = []
+        async for message in client.transfer(limit=10, timeout=0.2):
+            received.append((message.id, message.payload))
+            await client.ack(message.id)
+        assert received == [(id, str(n)) for n, id in enumerate([*first, last])]
+
+
+async def test_a_killed_server_loses_nothing(server: Server):
     async with AsyncClient(server.url) as client:
         victim = await asyncio.to_thread(
             subprocess.Popen,

@@ -3,6 +3,7 @@ import math
 import os
 import socket
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -13,6 +14,7 @@ from queues.core.answers import MessageList, QueueList, SendOutcome, TouchResult
 from queues.core.errors import InvalidRequest, UnknownSession
 from queues.core.messages import Delivery, State
 from queues.protocol import operations as forms
+from queues.testing import in_process_client, running_switch
 
 from .fakes import FakeTransport, brings, delivery, queue_info, skips_time
 
@@ -422,3 +424,39 @@ async def test_a_second_cancellation_does_not_wait_for_functions(client, transpo
         await asyncio.wait([serving])
         assert serving.cancelled()
         assert now() - started < 10
+
+
+@skips_time
+async def test_two_minutes_of_work_cost_neither_the_session_nor_the_message():
+    loop = asyncio.get_running_loop()
+
+    class Clock:
+        """The time of the loop that skips."""
+
+        def now(self) -> float:
+            return loop.time()
+
+        def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+            return loop.call_at(when, callback)
+
+    async def slow(message: Delivery) -> str:
+        await asyncio.sleep(120)
+        return str(message.delivery_count)
+
+    async with (
+        running_switch(Clock()),
+        in_process_client(name="slow", lease=30.0) as callee,
+        in_process_client(name="caller") as client,
+    ):
+        await client.create("q", ack_timeout=20.0)
+        serving = asyncio.create_task(callee.serve("q", slow))
+        started = loop.time()
+        answer = await client.call("q", "x", timeout=200, wait_for_server=True)
+        assert answer.payload == "1"
+        assert 120 <= loop.time() - started < 130
+        events = (await client.trace(limit=1000)).events
+        kinds = {event.kind for event in events if event.client == "slow"}
+        assert "replied" in kinds
+        assert not {"lease_expired", "released"} & kinds
+        serving.cancel()
+        await asyncio.wait([serving])
