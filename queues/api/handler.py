@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from io import BytesIO
 from typing import Any
 
+from django.core.exceptions import BadRequest
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse
 from django.urls import Resolver404, get_resolver
@@ -67,7 +68,7 @@ class ApiHandler:
             body = await _read_body(receive)
             try:
                 request = ASGIRequest(scope, BytesIO(body))
-            except (ValueError, LookupError) as error:
+            except (ValueError, LookupError, BadRequest) as error:
                 # Not UTF-8 in the query, an unknown charset or parameter in the Content-Type.
                 raise InvalidRequest("The query string or a header cannot be read.") from error
             # A chunked request declares no length, and would pass for an empty one.
