@@ -855,6 +855,25 @@ class SwitchMachine(RuleBasedStateMachine):
         reply = Reply(id=id, payload=payload, headers=headers, error=error)
         self.both("reply", reply, token=token)
 
+    @rule(data=st.data(), left=st.sampled_from([0, 10]), reply_to=st.sampled_from(["a", "b"]))
+    def reply_when_full(self, data: st.DataObject, left: int, reply_to: str) -> None:
+        """A server answers a large request when the switch has few bytes left."""
+        self.both("advance")
+        server = self.server(data)
+        if server is None:
+            return
+        token, name = server
+        self.both("send", name, Draft(payload="q" * 40, reply_to=reply_to))
+        self.answer(self.both_wait("transfer", token=token, limit=10))
+        limit = self.switch.limits.total_bytes
+        for filled in self.switch.queues:
+            while (free := limit - self.switch.bytes - left) > 0:
+                if isinstance(self.both("send", filled, Draft(payload="f" * min(free, 60))), tuple):
+                    break
+        held = [m.id for m in self.switch.sessions[token].held.values() if m.reply_to == reply_to]
+        if held:
+            self.both("reply", Reply(id=held[-1], payload="p" * 24), token=token)
+
     @rule(data=st.data())
     def drop_message(self, data: st.DataObject) -> None:
         messages = list(self.switch._messages.values())
@@ -920,6 +939,49 @@ class SwitchMachine(RuleBasedStateMachine):
         if requests := [m.id for m in held if m.reply_to in self.switch.calls]:
             id = data.draw(st.sampled_from(requests), label="request")
             self.both("reply", Reply(id=id, payload=payload, error=error), token=token)
+
+    @rule(
+        data=st.data(),
+        key=keys,
+        how=st.sampled_from(["drop", "purge", "destroy", "ack"]),
+        noise=st.sampled_from([0, 4]),
+        again=st.booleans(),
+    )
+    def call_is_lost(
+        self, data: st.DataObject, key: str | None, how: str, noise: int, again: bool
+    ) -> None:
+        """The request of a call goes away without a reply; its caller waits on, or asks again."""
+        self.both("advance")
+        server = self.server(data)
+        if server is None:
+            return
+        token, name = server
+        draft = Draft(payload="x", key=key)
+        pair = self.both_wait("call", name, draft, timeout=2.0, wait_for_server=True)
+        if pair is None:
+            return
+        self.calls.append(pair)
+        request = pair[0].call.request
+        if how == "drop":
+            self.both("drop_message", name, request)
+        elif how == "purge":
+            self.both("purge_queue", name, token=token)
+        elif how == "destroy":
+            self.both("destroy_queue", name, token=token)
+            self.both("create_queue", name)
+        else:
+            self.answer(self.both_wait("transfer", token=token, limit=10))
+            self.both("ack", [request], token=token)
+        for _ in range(noise):  # a short trace forgets what happened
+            self.both("unsubscribe", name, token=token)
+            self.both("subscribe", name, token=token)
+        if again:
+            second = self.both_wait("call", name, draft, timeout=5.0)
+            if second is not None:
+                self.calls.append(second)
+        else:
+            self.now += 2.0
+            self.both("advance")
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data(), timeout=st.sampled_from([2.0, 5.0]))
