@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from queues.api.handler import Receive, Scope, Send, error_response, send_response
-from queues.core.errors import SecondWorker
+from queues.core.errors import SecondWorker, ShuttingDown
 from queues.core.limits import Limits
 from queues.engines import running_engine, start_engine
 
@@ -66,6 +66,9 @@ class Worker:
                 await send_response(error_response(error), send)
             elif path.startswith(API_PATHS) and not path.startswith(PAGE_PATHS):
                 await self._api(scope, receive, send)
+            elif self._stopping is not None:
+                # A page needs a thread, and that could outlive the loop it comes back to.
+                await send_response(error_response(ShuttingDown("The switch is stopping.")), send)
             else:
                 await self._pages(scope, receive, send)
         finally:
