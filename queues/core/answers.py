@@ -20,11 +20,14 @@ QueueKind = Literal["persistent", "transient"]
 
 @dataclass(slots=True, kw_only=True)
 class LoginResult:
-    """A new session. ``session`` is its secret token; ``lease`` is in seconds."""
+    """A session. ``session`` is its secret token; ``lease`` is in seconds."""
 
     session: str
     client: str
     lease: float
+    instance: int
+    """Names this life of the switch. While it is the same, nothing was forgotten: neither keys nor
+    messages."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from .messages import Response
 from .waits import CallWait
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """A request sent by ``call`` and the private address that its reply goes to.
 

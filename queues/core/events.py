@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from .messages import utf8_size
-
 EventKind = Literal[
     "login",
     "logout",
@@ -30,6 +28,9 @@ EventKind = Literal[
     "replayed",
     "call_timeout",
     "caller_gone",
+    "disconnected",
+    "resumed",
+    "slow_consumer",
 ]
 
 #: What one event takes beside its text: object, numbers and ring slot, rounded up.
@@ -38,7 +39,7 @@ EVENT_OVERHEAD = 200
 SUMMARY_LENGTH = 80
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Event:
     """One thing that happened. ``at`` is in seconds since the epoch.
 
@@ -70,14 +71,17 @@ def summary(payload: str) -> str:
 
 
 class Trace:
-    """A ring of events. Numbers grow by one and go on growing over a restart."""
+    """A ring of events. Numbers grow by one and go on growing over a restart.
+
+    What has happened is kept as plain tuples, since writing is frequent and reading rare.
+    """
 
     def __init__(self, *, first: int, max_events: int, max_bytes: int) -> None:
         self._first = first
         self._next = first
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._ring: deque[tuple[Event, int]] = deque()
+        self._ring: deque[_Entry] = deque()
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -98,22 +102,26 @@ class Trace:
         detail: str | None,
     ) -> None:
         """Append an event and drop as many of the oldest as the bounds ask for."""
-        event = Event(self._next, at, kind, queue, message, client, detail)
-        self._next += 1
         size = EVENT_OVERHEAD
-        for text in (queue, client, detail):
-            if text is not None:
-                size += utf8_size(text)
-        self._ring.append((event, size))
+        if queue is not None:
+            size += len(queue)  # names are ASCII
+        if client is not None:
+            size += len(client) if client.isascii() else len(client.encode())
+        if detail is not None:
+            size += len(detail) if detail.isascii() else len(detail.encode())
+        ring = self._ring
+        ring.append((size, at, kind, queue, message, client, detail))
+        self._next += 1
         self.bytes += size
-        while self.bytes > self._max_bytes or len(self._ring) > self._max_events:
-            self.bytes -= self._ring.popleft()[1]
+        while self.bytes > self._max_bytes or len(ring) > self._max_events:
+            self.bytes -= ring.popleft()[0]
 
     def after(self, number: int, limit: int) -> TraceReport:
         """At most ``limit`` events with a larger number than ``number``."""
         first = self._next - len(self._ring)
         skip = max(0, number + 1 - first)
-        events = [event for event, _ in islice(self._ring, skip, skip + limit)]
+        entries = islice(self._ring, skip, skip + limit)
+        events = [_event(first + skip + i, entry) for i, entry in enumerate(entries)]
         dropped = max(0, first - max(number + 1, self._first)) if number > 0 else 0
         return TraceReport(
             events=events,
@@ -123,8 +131,18 @@ class Trace:
 
     def of_message(self, message: int) -> list[Event]:
         """All events of one message, oldest first. O(events kept)."""
-        return [event for event, _ in self._ring if event.message == message]
+        numbered = enumerate(self._ring, self._next - len(self._ring))
+        return [_event(number, entry) for number, entry in numbered if entry[4] == message]
 
     def newest_first(self) -> Iterator[Event]:
         """All events, the newest first."""
-        return (event for event, _ in reversed(self._ring))
+        for back, entry in enumerate(reversed(self._ring), 1):
+            yield _event(self._next - back, entry)
+
+
+_Entry = tuple[int, float, EventKind, str | None, int | None, str | None, str | None]
+
+
+def _event(number: int, entry: _Entry) -> Event:
+    _, at, kind, queue, message, client, detail = entry
+    return Event(number, at, kind, queue, message, client, detail)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from .sessions import Session
@@ -27,7 +27,43 @@ class Failure:
     detail: str
 
 
-@dataclass(slots=True, kw_only=True)
+class Outgoing(Protocol):
+    """What a message is made from: a Draft, or a form that has the same fields."""
+
+    @property
+    def payload(self) -> str:
+        """See Message."""
+
+    @property
+    def correlation_id(self) -> str | None:
+        """See Message."""
+
+    @property
+    def reply_to(self) -> str | None:
+        """See Message."""
+
+    @property
+    def ttl(self) -> float | None:
+        """Seconds after which the message expires."""
+
+    @property
+    def delay(self) -> float:
+        """Seconds until the message is ready."""
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """See Message."""
+
+    @property
+    def key(self) -> str | None:
+        """See Message."""
+
+    @property
+    def error(self) -> Failure | None:
+        """See Message."""
+
+
+@dataclass(slots=True)
 class Draft:
     """A message as its sender gives it. ``ttl`` and ``delay`` are in seconds."""
 
@@ -58,7 +94,7 @@ class Death:
     at: float
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@dataclass(slots=True, eq=False)
 class Message:
     """A message in a queue. Only the switch changes it."""
 
@@ -113,7 +149,7 @@ class Reply:
     error: Failure | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Response:
     """The reply to a call."""
 
@@ -122,9 +158,9 @@ class Response:
     """Id of the message that this answers."""
     payload: str
     correlation_id: str
+    sent_at: float
     headers: dict[str, str] = field(default_factory=dict)
     sender: str | None = None
-    sent_at: float
     error: Failure | None = None
 
 
@@ -136,17 +172,6 @@ def utf8_size(text: str) -> int:
 def headers_size(headers: dict[str, str] | None) -> int:
     """UTF-8 bytes of all header names and values."""
     return sum(utf8_size(k) + utf8_size(v) for k, v in headers.items()) if headers else 0
-
-
-def draft_size(draft: Draft) -> int:
-    """Bytes that a message made from ``draft`` counts for."""
-    size = utf8_size(draft.payload) + headers_size(draft.headers)
-    for text in (draft.correlation_id, draft.reply_to, draft.key):
-        if text:
-            size += utf8_size(text)
-    if draft.error is not None:
-        size += utf8_size(draft.error.code) + utf8_size(draft.error.detail)
-    return size
 
 
 def delivery_of(message: Message) -> Delivery:

@@ -6,12 +6,22 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from .messages import Message
-from .waits import TransferWait
+from .waits import Stream, TransferWait
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """One session's interest in one queue."""
+
+    credit: int
+    """Messages that the session may hold before its stream gets no more; 0: pull only."""
+    held: int = 0
+    """Messages of the queue that the session holds."""
 
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """A logged-in client. ``lease`` is in seconds."""
+    """A logged-in client. ``lease`` is in seconds; 0: it ends with its stream."""
 
     token: str
     client: str
@@ -21,9 +31,10 @@ class Session:
     next_transfer_by: float
     """Until when a Transfer or a touch is expected from it, if it consumes anything."""
     open: int = 0
-    """Transfers open now; while there is one, the lease does not run."""
+    """Transfers and streams open now; while there is one, the lease does not run."""
     ended: bool = False
-    subscriptions: dict[str, None] = field(default_factory=dict)
+    stream: Stream | None = None
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
     held: dict[int, Message] = field(default_factory=dict)
     """By delivery number, oldest hand-over first."""
     owned: dict[str, None] = field(default_factory=dict)
@@ -38,8 +49,8 @@ class Consumers:
 
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}
-        self.waits: OrderedDict[TransferWait, None] = OrderedDict()
-        """Open Transfers that want this queue, longest waiting first."""
+        self.waits: OrderedDict[TransferWait | Stream, None] = OrderedDict()
+        """Open Transfers and streams that want this queue's next message, longest waiting first."""
         self.ever = 0
         """Subscriptions ever made."""
         self.left: Departure | None = None
@@ -48,8 +59,8 @@ class Consumers:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A consumer that is gone: its client name, when, and ``lease_expired``, ``logout`` or
-    ``unsubscribed``."""
+    """A consumer that is gone: its client name, when, and ``lease_expired``, ``disconnected``,
+    ``logout`` or ``unsubscribed``."""
 
     client: str
     at: float

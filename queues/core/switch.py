@@ -7,13 +7,14 @@ is ready again in its original place. What gives up is *dead*: kept in its queue
 Methods take the time as ``now`` and apply whatever fell due before they act, so the outcome
 depends on the arguments alone. Waits that have ended are listed in ``woken`` for the engine,
 which hands their results to whoever waits. One rule keeps waking cheap and fair: while a queue
-has a ready message, no Transfer waits for that queue.
+has a ready message, no Transfer waits for that queue, and no stream that has credit and room.
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -64,28 +65,29 @@ from .events import EventKind, Trace, TraceReport, summary
 from .limits import MAX_BATCH_BYTES, Limits
 from .messages import (
     Death,
+    Delivery,
     Draft,
     Hold,
     Message,
+    Outgoing,
     Reply,
     Response,
     State,
     delivery_of,
-    draft_size,
     headers_size,
     utf8_size,
 )
 from .queue import KEY_OVERHEAD, KeyRecord, Policy, Queue, check_name
-from .sessions import Consumers, Departure, Session
+from .sessions import Consumers, Departure, Session, Subscription
 from .verdict import Verdict, clears, explain_ended, explain_message
-from .waits import CallWait, TraceWait, TransferWait, Wait
+from .waits import CallWait, Stream, TraceWait, TransferWait, Wait
 
 
 def _digest(payload: str) -> bytes:
     return hashlib.blake2b(payload.encode(), digest_size=16).digest()
 
 
-def _key_size(draft: Draft) -> int:
+def _key_size(draft: Outgoing) -> int:
     return 0 if draft.key is None else utf8_size(draft.key) + KEY_OVERHEAD
 
 
@@ -99,6 +101,8 @@ class Switch:
     def __init__(self, *, first_id: int, now: float, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.started_at = now
+        self.instance = first_id
+        """Names this life of the switch: as long as it is the same, nothing was forgotten."""
         self.queues: dict[str, Queue] = {}
         self.sessions: dict[str, Session] = {}
         self.consumers: dict[str, Consumers] = {}
@@ -163,7 +167,15 @@ class Switch:
         self.sessions[token] = session
         self._deadlines.set((Due.LEASE_ENDS, token), now + lease)
         self._emit(now, "login", client=client)
-        return LoginResult(session=token, client=client, lease=lease)
+        return self._login_result(session)
+
+    def _login_result(self, session: Session) -> LoginResult:
+        return LoginResult(
+            session=session.token,
+            client=session.client,
+            lease=session.lease,
+            instance=self.instance,
+        )
 
     def logout(self, token: str | None, *, now: float) -> None:
         """End the session now. Raises SessionRequired, UnknownSession."""
@@ -196,7 +208,8 @@ class Switch:
         if session is None:
             raise UnknownSession("The session is unknown or has ended: log in again.")
         session.last_seen = now
-        self._deadlines.set((Due.LEASE_ENDS, token), now + session.lease)
+        if not session.open:
+            self._deadlines.set((Due.LEASE_ENDS, token), now + session.lease)
         return session
 
     def _sender(self, token: str | None, now: float) -> str | None:
@@ -208,6 +221,10 @@ class Switch:
     def _end_session(self, session: Session, now: float, reason: EventKind) -> None:
         del self.sessions[session.token]
         session.ended = True
+        if session.stream is not None:
+            self._detach(session.stream)
+            self.woken.append(session.stream)
+            session.stream = None
         self._deadlines.cancel((Due.LEASE_ENDS, session.token))
         for name in list(session.subscriptions):
             self._leave(session, name, now, reason)
@@ -218,6 +235,147 @@ class Switch:
         for name in list(session.owned):
             self._destroy(self.queues[name], now)
         self._emit(now, reason, client=session.client)
+
+    # -- streams ------------------------------------------------------------------------------
+
+    def open_stream(
+        self, token: str, client: str, lease: float, *, room: int, now: float
+    ) -> tuple[LoginResult, Stream]:
+        """Start a session, as ``login`` does, that has a stream: messages are pushed to it.
+
+        Up to about ``room`` bytes of payload are pushed until ``grant`` makes new room. With a
+        lease of 0 the session ends with the stream. Raises TooManySessions.
+        """
+        result = self.login(token, client, lease, now=now)
+        return result, self._attach(self.sessions[token], room)
+
+    def resume_stream(
+        self, token: str | None, *, after: int | None, room: int, now: float
+    ) -> tuple[LoginResult, Stream]:
+        """Give a session a new stream, which closes an older one.
+
+        What the session holds under a delivery number above ``after`` is pushed again first,
+        oldest first; with None nothing is. Raises SessionRequired, UnknownSession.
+        """
+        session = self._session(token, now)
+        older = session.stream
+        if older is not None:
+            older.superseded = True
+            self._detach(older)
+            self.woken.append(older)
+        stream = self._attach(session, room)
+        if after is not None:
+            again = [number for number in session.held if number > after]
+            stream.resend = deque((number, session.held[number]) for number in sorted(again))
+        self._emit(now, "resumed", client=session.client)
+        self._fill_stream(stream, now)
+        return self._login_result(session), stream
+
+    def close_stream(self, stream: Stream, *, now: float, slow: bool = False) -> None:
+        """The connection is gone: the lease runs again, or the session ends where it has none.
+
+        ``slow`` says that it was cut because the client did not read.
+        """
+        self.advance(now)
+        if stream.done:
+            return
+        session = stream.session
+        self._detach(stream)
+        session.stream = None
+        if slow:
+            self._emit(now, "slow_consumer", client=session.client)
+        if session.lease <= 0:
+            self._end_session(session, now, "disconnected")
+            return
+        session.last_seen = now
+        session.next_transfer_by = now + session.lease
+        self._deadlines.set((Due.LEASE_ENDS, session.token), now + session.lease)
+        self._emit(now, "disconnected", client=session.client)
+
+    def grant(self, stream: Stream, room: int, *, now: float) -> None:
+        """Let about ``room`` bytes of payload be pushed from now on."""
+        self.advance(now)
+        blocked = stream.room <= 0
+        stream.room = room
+        if blocked and room > 0 and not stream.done:
+            self._fill_stream(stream, now)
+
+    def take(self, stream: Stream) -> list[Delivery]:
+        """What is to be pushed now; afterwards it counts as sent."""
+        batch, stream.batch = stream.batch, []
+        return [delivery_of(m) for number, m in batch if self._holds(number, m)]
+
+    def waiting(self) -> list[Wait]:
+        """Everything that waits, streams included."""
+        streams = [s.stream for s in self.sessions.values() if s.stream is not None]
+        return [*self._waits.values(), *streams]
+
+    def _attach(self, session: Session, room: int) -> Stream:
+        stream = session.stream = Stream(self._wait_number(), session, room)
+        session.open += 1
+        return stream
+
+    def _detach(self, stream: Stream) -> None:
+        """Let a stream be pushed nothing more."""
+        stream.done = True
+        stream.session.open -= 1
+        for name in stream.session.subscriptions:
+            self.consumers[name].waits.pop(stream, None)
+
+    def _fill_stream(self, stream: Stream, now: float) -> None:
+        """Push what there is, oldest first, and wait for more where there is credit left."""
+        while stream.resend and stream.room > 0:
+            number, message = stream.resend.popleft()
+            if self._holds(number, message):
+                self._put(stream, number, message)
+        if stream.resend or stream.room <= 0:
+            return
+        subscriptions = stream.session.subscriptions
+        heads = []
+        for name, subscription in subscriptions.items():
+            queue = self.queues.get(name)
+            if (
+                subscription.held < subscription.credit
+                and queue is not None
+                and (head := queue.head()) is not None
+            ):
+                heads.append((head.id, queue, subscription))
+        heapq.heapify(heads)
+        while heads and stream.room > 0:
+            _, queue, subscription = heads[0]
+            self._push(queue, stream, now)
+            head = queue.head()
+            if head is None or subscription.held >= subscription.credit:
+                heapq.heappop(heads)
+            else:
+                heapq.heapreplace(heads, (head.id, queue, subscription))
+        if stream.room > 0:
+            for name, subscription in subscriptions.items():
+                if subscription.held < subscription.credit:
+                    self.consumers[name].waits[stream] = None
+
+    def _push(self, queue: Queue, stream: Stream, now: float) -> None:
+        """Hand the oldest ready message to a stream."""
+        self._put(stream, *self._hold_next(queue, stream.session, now))
+
+    def _put(self, stream: Stream, number: int, message: Message) -> None:
+        stream.room -= message.size
+        if not stream.batch:
+            self.woken.append(stream)
+        stream.batch.append((number, message))
+
+    def _rejoin(self, session: Session, queue: Queue, now: float) -> None:
+        """The session holds one message of the queue less: its stream may have credit again."""
+        stream = session.stream
+        if stream is None or stream.room <= 0 or stream.resend:
+            return
+        subscription = session.subscriptions.get(queue.name)
+        if subscription is None or subscription.held >= subscription.credit:
+            return
+        waits = self.consumers[queue.name].waits
+        if stream not in waits:
+            waits[stream] = None
+            self._offer(queue, now)
 
     # -- queues -------------------------------------------------------------------------------
 
@@ -284,12 +442,17 @@ class Switch:
         queue = self._owned_queue(name, token)
         states = (State.READY, State.DELAYED) if state is None else (state,)
         purged = 0
+        holders: dict[Session, None] = {}
         for each in states:
             for message in list(queue.messages(each)):
+                if message.hold is not None:
+                    holders[message.hold.session] = None
                 self._lose(message, queue)
                 purged += 1
         detail = f"{purged} {' and '.join(states)}"
         self._emit(now, "purged", name, client=client, detail=detail)
+        for session in holders:
+            self._rejoin(session, queue, now)
         return PurgeResult(purged=purged)
 
     def replay_dead(
@@ -401,7 +564,9 @@ class Switch:
 
     # -- sending ------------------------------------------------------------------------------
 
-    def send(self, name: str, draft: Draft, *, now: float, token: str | None = None) -> SendResult:
+    def send(
+        self, name: str, draft: Outgoing, *, now: float, token: str | None = None
+    ) -> SendResult:
         """Put a message into a queue, or answer the call whose reply address ``name`` is.
 
         Raises QueueNotFound, QueueFull, SwitchFull, PayloadTooLarge, KeyReused, UnknownSession.
@@ -418,72 +583,93 @@ class Switch:
             if record.call is not None:
                 raise KeyReused("The key was used by a call.")
             return SendResult(id=record.id, created=False)
-        return SendResult(id=self._enqueue(queue, draft, sender, now).id, created=True)
+        message = self._enqueue(queue, draft, sender, now, reply_to=draft.reply_to, ttl=draft.ttl)
+        return SendResult(id=message.id, created=True)
 
     def _enqueue(
-        self, queue: Queue, draft: Draft, sender: str | None, now: float, freed: int = 0
+        self,
+        queue: Queue,
+        draft: Outgoing,
+        sender: str | None,
+        now: float,
+        *,
+        reply_to: str | None,
+        ttl: float | None,
+        freed: int = 0,
     ) -> Message:
         """Put a message into a queue, where ``freed`` bytes are about to become free."""
         policy = queue.policy
         if queue.length >= policy.max_length:
             raise QueueFull(f"{queue.name} holds {queue.length} messages, its max_length.")
-        size = self._checked_size(draft)
-        self._check_room(size + _key_size(draft) - freed)
-        ttl = draft.ttl
+        size = self._checked_size(draft, reply_to)
+        key = draft.key
+        self._check_room((size if key is None else size + _key_size(draft)) - freed)
         if policy.ttl is not None and (ttl is None or policy.ttl < ttl):
             ttl = policy.ttl
         message = Message(
-            id=self._number(),
-            queue=queue.name,
-            payload=draft.payload,
-            correlation_id=draft.correlation_id,
-            reply_to=draft.reply_to,
-            headers=draft.headers or None,
-            key=draft.key,
-            error=draft.error,
-            sender=sender,
-            sent_at=now,
-            expires_at=None if ttl is None else now + ttl,
-            size=size,
+            self._number(),
+            queue.name,
+            draft.payload,
+            draft.correlation_id,
+            reply_to,
+            draft.headers or None,
+            key,
+            draft.error,
+            sender,
+            now,
+            None if ttl is None else now + ttl,
+            size,
         )
         self._messages[message.id] = message
         self.bytes += size
         queue.bytes += size
         queue.sent += 1
-        if draft.key is not None:
+        if key is not None:
             self._remember_key(queue, draft, message.id, now)
-        if ttl is not None:
-            self._deadlines.set((Due.EXPIRY, message.id), now + ttl)
         self._emit(now, "sent", queue.name, message.id, sender, summary(draft.payload))
         if draft.delay > 0:
             self._delay(message, queue, draft.delay, now)
         else:
             queue.append(message)
             self._offer(queue, now)
+        if message.expires_at is not None and message.hold is None:
+            self._deadlines.set((Due.EXPIRY, message.id), message.expires_at)
         return message
 
-    def _checked_size(self, draft: Draft) -> int:
+    def _checked_size(self, draft: Outgoing, reply_to: str | None) -> int:
         """The bytes that a message made from ``draft`` counts for. Raises PayloadTooLarge."""
         limits = self.limits
-        if utf8_size(draft.payload) > limits.payload_bytes:
+        size = utf8_size(draft.payload)
+        if size > limits.payload_bytes:
             raise PayloadTooLarge(f"A payload may have at most {limits.payload_bytes} bytes.")
-        if draft.headers and headers_size(draft.headers) > limits.header_bytes:
-            raise PayloadTooLarge(f"Headers may have at most {limits.header_bytes} bytes.")
-        return draft_size(draft)
+        if draft.headers:
+            headers = headers_size(draft.headers)
+            if headers > limits.header_bytes:
+                raise PayloadTooLarge(f"Headers may have at most {limits.header_bytes} bytes.")
+            size += headers
+        if reply_to is not None:
+            size += utf8_size(reply_to)
+        if draft.correlation_id is not None:
+            size += utf8_size(draft.correlation_id)
+        if draft.key is not None:
+            size += utf8_size(draft.key)
+        if draft.error is not None:
+            size += utf8_size(draft.error.code) + utf8_size(draft.error.detail)
+        return size
 
     def _check_room(self, size: int) -> None:
         if self.bytes + size > self.limits.total_bytes:
             limit = self.limits.total_bytes
             raise SwitchFull(f"The switch holds {self.bytes} bytes of {limit}.")
 
-    def _known_key(self, queue: Queue, draft: Draft) -> KeyRecord | None:
+    def _known_key(self, queue: Queue, draft: Outgoing) -> KeyRecord | None:
         if draft.key is None or (record := queue.keys.get(draft.key)) is None:
             return None
         if record.digest != _digest(draft.payload):
             raise KeyReused("The key was used for another payload.")
         return record
 
-    def _remember_key(self, queue: Queue, draft: Draft, id: int, now: float) -> None:
+    def _remember_key(self, queue: Queue, draft: Outgoing, id: int, now: float) -> None:
         assert draft.key is not None
         size = _key_size(draft)
         queue.keys[draft.key] = KeyRecord(id, _digest(draft.payload), size, None)
@@ -501,30 +687,42 @@ class Switch:
 
     # -- subscribing and receiving ------------------------------------------------------------
 
-    def subscribe(self, name: str, *, token: str | None, now: float) -> None:
-        """Make the session a consumer of the queue; Transfers already open join in.
+    def subscribe(
+        self, name: str, *, token: str | None, now: float, credit: int | None = None
+    ) -> None:
+        """Make the session a consumer of the queue; Transfers and a stream already open join in.
 
+        ``credit`` is how many messages of the queue the session may hold before its stream is
+        pushed no more, 0 if it is to be pushed none. None leaves it as it is (0 at first).
         Raises QueueNotFound, NotOwner, TooManySubscriptions, SessionRequired, UnknownSession.
         """
         session = self._session(token, now)
         queue = self._owned_queue(name, token)
-        if name in session.subscriptions:
-            return
-        if len(session.subscriptions) >= self.limits.subscriptions:
-            raise TooManySubscriptions(
-                f"The session has {self.limits.subscriptions} subscriptions."
-            )
-        session.subscriptions[name] = None
-        consumers = self.consumers.get(name)
-        if consumers is None:
-            consumers = self.consumers[name] = Consumers()
-        consumers.sessions[session.token] = session
-        consumers.ever += 1
-        self._emit(now, "subscribed", name, client=session.client)
-        for wait in session.waits:
-            if not wait.done:
-                consumers.waits[wait] = None
-        self._offer(queue, now)
+        subscription = session.subscriptions.get(name)
+        if subscription is None:
+            if len(session.subscriptions) >= self.limits.subscriptions:
+                raise TooManySubscriptions(
+                    f"The session has {self.limits.subscriptions} subscriptions."
+                )
+            held = sum(message.queue == name for message in session.held.values())
+            session.subscriptions[name] = subscription = Subscription(credit or 0, held)
+            consumers = self.consumers.get(name)
+            if consumers is None:
+                consumers = self.consumers[name] = Consumers()
+            consumers.sessions[session.token] = session
+            consumers.ever += 1
+            self._emit(now, "subscribed", name, client=session.client)
+            for wait in session.waits:
+                if not wait.done:
+                    consumers.waits[wait] = None
+            self._offer(queue, now)
+        elif credit is not None:
+            subscription.credit = credit
+        stream = session.stream
+        if stream is not None:
+            if subscription.held >= subscription.credit:
+                self.consumers[name].waits.pop(stream, None)
+            self._rejoin(session, queue, now)
 
     def unsubscribe(self, name: str, *, token: str | None, now: float) -> None:
         """Stop consuming; what is held stays held. No error if there was no subscription.
@@ -542,6 +740,8 @@ class Switch:
         del consumers.sessions[session.token]
         for wait in session.waits:
             consumers.waits.pop(wait, None)
+        if session.stream is not None:
+            consumers.waits.pop(session.stream, None)
         consumers.left = Departure(session.client, now, reason)
         if not consumers.sessions and name not in self.queues:
             del self.consumers[name]
@@ -702,8 +902,12 @@ class Switch:
                 heapq.heapreplace(heads, (head.id, queue))
 
     def _hand_over(self, queue: Queue, wait: TransferWait, now: float) -> None:
+        number, message = self._hold_next(queue, wait.session, now)
+        wait.batch[number] = message
+
+    def _hold_next(self, queue: Queue, session: Session, now: float) -> tuple[int, Message]:
+        """Let the session hold the oldest ready message; returns the delivery number too."""
         message = queue.pop()
-        session = wait.session
         number = self._number()
         message.state = State.HELD
         message.hold = Hold(session, number, now)
@@ -711,26 +915,35 @@ class Switch:
         queue.held[message.id] = message
         queue.delivered += 1
         session.held[number] = message
+        subscription = session.subscriptions.get(queue.name)
+        if subscription is not None:
+            subscription.held += 1
         if message.expires_at is not None:
             self._deadlines.cancel((Due.EXPIRY, message.id))
         self._arm_ack_timeout(message, queue, now)
-        wait.batch[number] = message
         self._emit(now, "delivered", queue.name, message.id, session.client)
+        return number, message
 
     def _offer(self, queue: Queue, now: float) -> None:
-        """Hand ready messages to waiting Transfers, one each, the longest waiting first."""
+        """Hand ready messages to those who wait, one each, the longest waiting first."""
         consumers = self.consumers.get(queue.name)
         if consumers is None:
             return
         waits = consumers.waits
         while waits and queue.head() is not None:
             wait, _ = waits.popitem(last=False)
-            if wait.done:
-                continue
-            self._hand_over(queue, wait, now)
-            self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
-            wait.done = True
-            self.woken.append(wait)
+            if type(wait) is Stream:
+                # Without room it is out; ``grant`` brings it back.
+                if wait.room > 0:
+                    self._push(queue, wait, now)
+                    subscription = wait.session.subscriptions[queue.name]
+                    if wait.room > 0 and subscription.held < subscription.credit:
+                        waits[wait] = None
+            elif not wait.done:
+                self._hand_over(queue, wait, now)  # type: ignore[arg-type]
+                self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
+                wait.done = True
+                self.woken.append(wait)
 
     def _arm_ack_timeout(self, message: Message, queue: Queue, now: float) -> None:
         key = (Due.ACK_TIMEOUT, message.id)
@@ -786,8 +999,10 @@ class Switch:
                 if requeue:
                     self._give_back(message, now, "nack", delay)
                 else:
+                    queue = self.queues[message.queue]
                     self._release(message)
-                    self._die(message, self.queues[message.queue], now, "rejected")
+                    self._die(message, queue, now, "rejected")
+                    self._rejoin(session, queue, now)
         if foreign and not result.released:
             raise NotHolder("Another session holds the message.")
         return result
@@ -822,6 +1037,7 @@ class Switch:
         self._remove(message, queue)
         queue.acked += 1
         self._emit(now, kind, queue.name, message.id, session.client)
+        self._rejoin(session, queue, now)
 
     def _reply(self, session: Session, reply: Reply, now: float) -> ReplyResult:
         message = self._messages.get(reply.id)
@@ -833,10 +1049,8 @@ class Switch:
             self._finish_message(message, session, now, "acked")
             return ReplyResult(id=None, state="no_reply_to")
         draft = Draft(
-            payload=reply.payload,
-            correlation_id=(
-                str(message.id) if message.correlation_id is None else message.correlation_id
-            ),
+            reply.payload,
+            str(message.id) if message.correlation_id is None else message.correlation_id,
             headers=reply.headers,
             error=reply.error,
         )
@@ -844,7 +1058,9 @@ class Switch:
         if (call := self.calls.get(message.reply_to)) is not None:
             id = self._respond(call, draft, session.client, now, message.size)
         elif (target := self.queues.get(message.reply_to)) is not None:
-            id = self._enqueue(target, draft, session.client, now, message.size).id
+            id = self._enqueue(
+                target, draft, session.client, now, reply_to=None, ttl=None, freed=message.size
+            ).id
         self._finish_message(message, session, now, "replied")
         return ReplyResult(id=id, state="caller_gone" if id is None else None)
 
@@ -859,17 +1075,21 @@ class Switch:
         """Take a held message from its holder; its next state is up to the caller."""
         hold = message.hold
         assert hold is not None
-        del hold.session.held[hold.delivery]
+        session = hold.session
+        del session.held[hold.delivery]
         del self.queues[message.queue].held[message.id]
+        subscription = session.subscriptions.get(message.queue)
+        if subscription is not None:
+            subscription.held -= 1
         self._deadlines.cancel((Due.ACK_TIMEOUT, message.id))
         message.hold = None
 
     def _give_back(self, message: Message, now: float, cause: str, delay: float = 0.0) -> None:
         assert message.hold is not None
-        client = message.hold.session.client
+        session = message.hold.session
         queue = self.queues[message.queue]
         self._release(message)
-        self._emit(now, "released", queue.name, message.id, client, cause)
+        self._emit(now, "released", queue.name, message.id, session.client, cause)
         limit = queue.policy.max_deliveries
         if message.expires_at is not None and message.expires_at <= now:
             self._expire(message, queue, now)
@@ -883,6 +1103,7 @@ class Switch:
             else:
                 queue.restore(message)
                 self._offer(queue, now)
+        self._rejoin(session, queue, now)
 
     def _delay(self, message: Message, queue: Queue, delay: float, now: float) -> None:
         message.state = State.DELAYED
@@ -931,7 +1152,10 @@ class Switch:
         message = self._messages.get(id)
         if message is None or message.queue != name:
             raise MessageNotFound(f"There is no message {id} in {name}.")
+        hold = message.hold
         self._drop(message, queue, now, "operator", client)
+        if hold is not None:
+            self._rejoin(hold.session, queue, now)
 
     def _drop(
         self, message: Message, queue: Queue, now: float, cause: str, client: str | None = None
@@ -968,7 +1192,7 @@ class Switch:
     def call(
         self,
         name: str,
-        draft: Draft,
+        draft: Outgoing,
         *,
         timeout: float,
         now: float,
@@ -977,8 +1201,8 @@ class Switch:
     ) -> CallWait:
         """Send a request that expires after ``timeout`` seconds and wait for its reply.
 
-        The wait is ``done`` when it has the response or, at the timeout, a verdict; end it with
-        ``leave_call``. A repeated key joins the call it was first used for.
+        The wait is ``done`` when it has the response or, at the timeout, a verdict;
+        ``leave_call`` gives it up before. A repeated key joins the call it was first used for.
         Raises NoServer, KeyReused and what ``send`` raises.
         """
         sender = self._sender(token, now)
@@ -996,27 +1220,24 @@ class Switch:
         if not wait_for_server:
             self._queue(name)
         reply_to = self._unused_name("call")
-        request = replace(draft, reply_to=reply_to, ttl=timeout)
         if queue is None:
             # Refuse before a queue is made.
-            self._check_room(self._checked_size(request) + _key_size(request))
+            self._check_room(self._checked_size(draft, reply_to) + _key_size(draft))
             queue = self._create(name, self._default_policy, None, sender, now)
-        message = self._enqueue(queue, request, sender, now)
-        call = Call(request=message.id, queue=name, reply_to=reply_to, key=draft.key)
+        message = self._enqueue(queue, draft, sender, now, reply_to=reply_to, ttl=timeout)
+        call = Call(message.id, name, reply_to, draft.key)
         self.calls[reply_to] = call
         if draft.key is not None:
             queue.keys[draft.key].call = call
         return self._wait_for(call, timeout, now)
 
     def leave_call(self, wait: CallWait, *, now: float) -> None:
-        """End a caller's wait, also one that is not done because the caller went away."""
+        """Give up a caller's wait because the caller went away."""
         self.advance(now)
         if self._waits.pop(wait.number, None) is None:
             return
         self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
-        call = wait.call
-        if not wait.done:
-            self._emit(now, "caller_gone", call.queue, call.request)
+        self._emit(now, "caller_gone", wait.call.queue, wait.call.request)
         self._drop_wait(wait)
 
     def _wait_for(self, call: Call, timeout: float, now: float) -> CallWait:
@@ -1045,34 +1266,34 @@ class Switch:
         return record if record is not None and record.call is call else None
 
     def _respond(
-        self, call: Call, draft: Draft, sender: str | None, now: float, freed: int = 0
+        self, call: Call, draft: Outgoing, sender: str | None, now: float, freed: int = 0
     ) -> int | None:
         """Give the reply to everybody who waits for the call; None if it has one already."""
         if call.response is not None:
             return None
-        size = self._checked_size(draft)
+        size = self._checked_size(draft, draft.reply_to)
         record = self._key_record(call)
         if record is not None:  # only then is it kept
             self._check_room(size - freed)
         response = Response(
-            id=self._number(),
-            request=call.request,
-            payload=draft.payload,
-            correlation_id=(
-                str(call.request) if draft.correlation_id is None else draft.correlation_id
-            ),
-            headers=draft.headers or {},
-            sender=sender,
-            sent_at=now,
-            error=draft.error,
+            self._number(),
+            call.request,
+            draft.payload,
+            str(call.request) if draft.correlation_id is None else draft.correlation_id,
+            now,
+            draft.headers or {},
+            sender,
+            draft.error,
         )
         call.response = response
         self._emit(now, "sent", call.reply_to, response.id, sender, summary(response.payload))
         for wait in call.waits:
             wait.response = response
             wait.done = True
+            del self._waits[wait.number]
             self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
             self.woken.append(wait)
+        call.waits.clear()
         if record is None:
             del self.calls[call.reply_to]
         else:

@@ -57,7 +57,8 @@ def service_status(consumers: Consumers | None, now: float) -> ServiceStatus:
         silent = all(overdue(session, now) for session in consumers.sessions.values())
         return "crashed_or_deadlocked" if silent else "running"
     assert consumers.left is not None
-    return "crashed_or_deadlocked" if consumers.left.reason == "lease_expired" else "stopped"
+    crashed = consumers.left.reason in ("lease_expired", "disconnected")
+    return "crashed_or_deadlocked" if crashed else "stopped"
 
 
 def explain_message(

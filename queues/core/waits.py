@@ -1,7 +1,10 @@
-"""Requests that wait inside the switch until something happens or their time is up."""
+"""Who waits inside the switch: requests, until something happens or their time is up, and streams,
+for as long as they last."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .answers import AckResult, ReplyOutcome
@@ -16,11 +19,13 @@ if TYPE_CHECKING:
 class Wait:
     """A waiting request. Once ``done`` it does not change until its owner collects the result."""
 
-    __slots__ = ("done", "number")
+    __slots__ = ("done", "number", "then")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.done = False
+        self.then: Callable[[], None] | None = None
+        """What the engine does once it is done."""
 
 
 class TransferWait(Wait):
@@ -75,3 +80,24 @@ class TraceWait(Wait):
         super().__init__(number)
         self.after = after
         self.limit = limit
+
+
+class Stream(Wait):
+    """The open connection of a session that messages are pushed to, as far as credit and room go.
+
+    It is woken whenever its ``batch`` gets a first message, and when it is ``done``: superseded
+    by a newer stream, or ended with its session.
+    """
+
+    __slots__ = ("batch", "resend", "room", "session", "superseded")
+
+    def __init__(self, number: int, session: Session, room: int) -> None:
+        super().__init__(number)
+        self.session = session
+        self.room = room
+        """Bytes of payload that may still be pushed; the last message may exceed it."""
+        self.resend: deque[tuple[int, Message]] = deque()
+        """What the session held before, by delivery number; nothing new goes before it."""
+        self.batch: list[tuple[int, Message]] = []
+        """What is to be pushed, by delivery number."""
+        self.superseded = False

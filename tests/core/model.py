@@ -139,7 +139,7 @@ class Model:
     def __init__(self, *, first_id: int, limits: Limits, batch_bytes: int) -> None:
         self.limits = limits
         self.batch_bytes = batch_bytes
-        self.next_number = first_id
+        self.next_number = self.instance = first_id
         self.counter = 0
         self.queues: dict[str, Queue] = {}
         self.messages: list[Message] = []
@@ -305,7 +305,7 @@ class Model:
             raise Refused("too_many_sessions")
         self.sessions.append(Session(token, client, lease, now + lease, now + lease))
         self.say("login", client=client)
-        return {"session": token, "client": client, "lease": lease}
+        return {"session": token, "client": client, "lease": lease, "instance": self.instance}
 
     def logout(self, token: str | None, *, now: float) -> None:
         self.end_session(self.session(token, now), now, "logout")

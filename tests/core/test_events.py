@@ -40,7 +40,7 @@ def test_the_oldest_go_when_they_take_too_many_bytes() -> None:
     for _ in range(3):
         trace.add(0.0, "sent", None, None, None, None)
     assert numbers(trace, 0) == [1, 2, 3]
-    trace.add(0.0, "sent", "é", None, "ab", "c")
+    trace.add(0.0, "sent", "q", None, "éb", "c")
     assert numbers(trace, 0) == [3, 4]
     assert trace.bytes == 2 * EVENT_OVERHEAD + 5
 

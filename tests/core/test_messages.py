@@ -1,12 +1,9 @@
 import pytest
 
 from queues.core.messages import (
-    Draft,
-    Failure,
     Hold,
     Message,
     delivery_of,
-    draft_size,
     headers_size,
     utf8_size,
 )
@@ -22,22 +19,6 @@ def test_headers_count_names_and_values() -> None:
     assert headers_size({"ab": "é", "c": ""}) == 5
     assert headers_size({}) == 0
     assert headers_size(None) == 0
-
-
-@pytest.mark.parametrize(
-    ("draft", "size"),
-    [
-        (Draft(payload=""), 0),
-        (Draft(payload="é"), 2),
-        (Draft(payload="x", headers={"a": "bc"}), 4),
-        (Draft(payload="x", correlation_id="12", reply_to="queue", key="k"), 9),
-        (Draft(payload="x", correlation_id="", key=""), 1),
-        (Draft(payload="x", error=Failure("oops", "why")), 8),
-        (Draft(payload="x", ttl=5.0, delay=5.0), 1),
-    ],
-)
-def test_everything_that_is_kept_counts(draft: Draft, size: int) -> None:
-    assert draft_size(draft) == size
 
 
 def test_a_delivery_is_the_message_as_its_receiver_sees_it() -> None:
