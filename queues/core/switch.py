@@ -265,8 +265,12 @@ class Switch:
             self.woken.append(older)
         stream = self._attach(session, room)
         if after is not None:
-            again = [number for number in session.held if number > after]
-            stream.resend = deque((number, session.held[number]) for number in sorted(again))
+            again = sorted(number for number in session.held if number > after)
+            stream.resend = deque((number, session.held[number]) for number in again)
+            for wait in session.waits:
+                # An answer may have it under way; only the stream gives it now.
+                for number in again:
+                    wait.batch.pop(number, None)
         self._emit(now, "resumed", client=session.client)
         self._fill_stream(stream, now)
         return self._login_result(session), stream
@@ -548,9 +552,15 @@ class Switch:
 
     def _destroy(self, queue: Queue, now: float, client: str | None = None) -> None:
         dropped = 0
+        holders: dict[Session, None] = {}
         for message in list(queue.messages()):
+            if message.hold is not None:
+                holders[message.hold.session] = None
             self._remove(message, queue)
             dropped += 1
+        for session in holders:
+            # A new queue of this name may come; its messages find the stream waiting.
+            self._rejoin(session, queue, now)
         for key in list(queue.keys):
             self._forget_key(queue, key)
         del self.queues[queue.name]
@@ -933,10 +943,11 @@ class Switch:
         while waits and queue.head() is not None:
             wait, _ = waits.popitem(last=False)
             if type(wait) is Stream:
-                # Without room it is out; ``grant`` brings it back.
-                if wait.room > 0:
+                # Without room it is out, and ``grant`` brings it back. Without credit, which a
+                # Transfer of its session may have used up, ``_rejoin`` does.
+                subscription = wait.session.subscriptions[queue.name]
+                if wait.room > 0 and subscription.held < subscription.credit:
                     self._push(queue, wait, now)
-                    subscription = wait.session.subscriptions[queue.name]
                     if wait.room > 0 and subscription.held < subscription.credit:
                         waits[wait] = None
             elif not wait.done:

@@ -8,6 +8,7 @@ from queues.core.answers import TransferResult
 from queues.core.limits import Limits
 from queues.core.messages import Delivery, Draft
 from queues.core.switch import Switch
+from queues.core.waits import Stream
 
 FIRST_ID = 100
 
@@ -36,6 +37,32 @@ class Scene:
             self.create_queue(name)
             self.subscribe(name, token=token)
         return token
+
+    def stream(
+        self,
+        client: str,
+        *queues: str,
+        credit: int = 1,
+        lease: float = 0.0,
+        room: int = 1_000,
+    ) -> Stream:
+        """The stream of a new session, subscribed to queues that are made where they are not."""
+        stream: Stream
+        login, stream = self.open_stream(f"token of {client}", client, lease, room=room)
+        for name in queues:
+            self.create_queue(name)
+            self.subscribe(name, token=login.session, credit=credit)
+        return stream
+
+    def resume(self, token: str, after: int | None = 0, room: int = 1_000) -> Stream:
+        """A new stream of a session."""
+        stream: Stream
+        _, stream = self.resume_stream(token, after=after, room=room)
+        return stream
+
+    def pushed(self, stream: Stream) -> list[int]:
+        """Ids of the messages that a stream is pushed now."""
+        return [message.id for message in self.switch.take(stream)]
 
     def put(self, name: str, payload: str = "x", **fields: Any) -> int:
         """Send a message; its id."""
