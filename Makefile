@@ -16,7 +16,7 @@ help:
 	@echo "make test        set up and run all tests"
 	@echo "make lint        formatting, lint, types, import contracts"
 	@echo "make mutants     break each promise of the core; the property test must notice"
-	@echo "make bench       measure, as ratios against controls run in the same minutes"
+	@echo "make bench       measure, as ratios against controls run in the same minutes (BENCH=--help)"
 	@echo "make clean       remove the environment (the database in var/ stays)"
 
 $(VENV)/installed: pyproject.toml $(CONSTRAINTS)
@@ -55,8 +55,12 @@ lint: $(VENV)/installed-dev
 mutants: $(VENV)/installed-dev
 	$(BIN)/python tests/mutants/run.py
 
-bench: $(VENV)/installed-dev
-	$(BIN)/python benchmarks/handlers.py
+$(VENV)/installed-bench: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[bench]'
+	touch $@
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:
 	rm -rf $(VENV)
