@@ -7,7 +7,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
-from .conf import limits
+from .conf import limits, listen
 
 
 @register("queues")
@@ -17,4 +17,14 @@ def check_limits(**kwargs: Any) -> list[CheckMessage]:
         limits()
     except ImproperlyConfigured as error:
         return [Error(str(error), id="queues.E001")]
+    return []
+
+
+@register("queues")
+def check_listen(**kwargs: Any) -> list[CheckMessage]:
+    """``SWITCH_LISTEN`` names addresses of known kinds."""
+    try:
+        listen()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="queues.E002")]
     return []

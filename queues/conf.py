@@ -2,6 +2,9 @@
 
 ``SWITCH_LIMITS`` maps names of fields of ``queues.core.limits.Limits`` to other values than their
 defaults, for example ``SWITCH_LIMITS = {"payload_bytes": 65536}``.
+
+``SWITCH_LISTEN`` lists the plain stream sockets to serve beside the web server's address:
+``unix:///path``, usable by its owner only, and ``tcp://host:port``.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from queues.core.limits import Limits
+from queues.stream.listener import parse_address
 
 
 def limits() -> Limits:
@@ -27,3 +31,14 @@ def limits() -> Limits:
         if not number or isinstance(value, bool) or value <= 0:
             raise ImproperlyConfigured(f"SWITCH_LIMITS: {name} must be a positive number.")
     return Limits(**given)
+
+
+def listen() -> list[str]:
+    """The addresses of the plain stream sockets. Raises ImproperlyConfigured."""
+    addresses = list(getattr(settings, "SWITCH_LISTEN", []))
+    for address in addresses:
+        try:
+            parse_address(address)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"SWITCH_LISTEN: {error}") from error
+    return addresses

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ from queues.api.handler import Receive, Scope, Send, error_response, send_respon
 from queues.core.errors import SecondWorker, ShuttingDown
 from queues.core.limits import Limits
 from queues.engines import running_engine, start_engine
+from queues.stream.listener import Listener
 
 logger = logging.getLogger("queues.worker")
 
@@ -28,6 +29,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 ANSWER_TIME = 0.5
 #: Seconds for the server to write them out before it closes its connections.
 FLUSH_TIME = 0.1
+STREAM_PATH = "/ws/v1"
 API_PATHS = ("/api/v1/", "/healthz", "/readyz")
 PAGE_PATHS = ("/api/v1/schema", "/api/v1/docs")
 
@@ -40,10 +42,22 @@ class Worker:
     waiting request then gets its ``shutting_down`` answer before the server closes connections.
     """
 
-    def __init__(self, api: App, pages: App, limits: Callable[[], Limits]) -> None:
+    def __init__(
+        self,
+        *,
+        api: App,
+        pages: App,
+        stream: App,
+        limits: Callable[[], Limits],
+        addresses: Callable[[], Sequence[str]],
+    ) -> None:
         self._api = api
         self._pages = pages
+        self._stream = stream
         self._limits = limits
+        self._addresses = addresses
+        self._listener: Listener | None = None
+        self._listening: asyncio.Future[None] | None = None
         self._requests: set[asyncio.Task[Any]] = set()
         self._claims: dict[Any, int] = {}
         self._stopping: asyncio.Task[None] | None = None
@@ -57,10 +71,7 @@ class Worker:
         self._start()
         self._requests.add(task)
         try:
-            path: str = scope["path"]
-            root: str = scope.get("root_path", "")
-            if root and path.startswith(root):
-                path = path[len(root) :]
+            path = _path(scope)
             if not self._claim(scope.get("server")) and path != "/healthz":
                 error = SecondWorker("Another process serves this address; see the log.")
                 await send_response(error_response(error), send)
@@ -74,12 +85,29 @@ class Worker:
         finally:
             self._requests.discard(task)
 
+    async def websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._start()
+        self._requests.add(task)
+        try:
+            if _path(scope) == STREAM_PATH and self._claim(scope.get("server")):
+                await self._stream(scope, receive, send)
+            else:
+                await receive()
+                await send({"type": "websocket.close"})
+        finally:
+            self._requests.discard(task)
+
     async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start and stop with a server that has a lifespan (uvicorn, hypercorn, granian)."""
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self._start()
+                if self._listening is not None:
+                    await self._listening
                 self._stop_with_signals()
                 await send({"type": "lifespan.startup.complete"})
             else:
@@ -93,12 +121,18 @@ class Worker:
             engine = running_engine()
             if engine is not None:
                 engine.close()
+            if self._listener is not None:
+                self._listener.stop()
             self._stopping = asyncio.ensure_future(self._answer_all())
         return asyncio.shield(self._stopping)
 
     def _start(self) -> None:
         if running_engine() is None:
             start_engine(self._limits())
+        if self._listener is None:
+            self._listener = Listener(self._addresses())
+            task = asyncio.ensure_future(self._listen(self._listener))
+            self._listening = task
 
     async def _answer_all(self) -> None:
         if self._requests:
@@ -108,6 +142,13 @@ class Worker:
             if late:
                 await asyncio.wait(late, timeout=ANSWER_TIME)
         await asyncio.sleep(FLUSH_TIME)
+
+    async def _listen(self, listener: Listener) -> None:
+        try:
+            await listener.start()
+        except OSError as error:
+            # HTTP goes on; the log says what is missing.
+            logger.error("A stream socket of SWITCH_LISTEN is not served: %s", error)
 
     def _stop_with_daphne(self) -> None:
         """Start and stop with Daphne's reactor, since Daphne has no lifespan.
@@ -177,3 +218,10 @@ class Worker:
             return False
         self._claims[key] = lock
         return True
+
+
+def _path(scope: Scope) -> str:
+    """The path below the root path that the server has."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root) else path

@@ -1,4 +1,4 @@
-"""The ASGI application: the protocol by the lean handler, pages by Django."""
+"""The ASGI application: the protocol by the lean handler and the stream, pages by Django."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "switchproject.settings")
 pages = get_asgi_application()
 
 from channels.routing import ProtocolTypeRouter  # noqa: E402 -- Django must be set up first
-from channels.security.websocket import WebsocketDenier  # noqa: E402
 
 from queues.api.handler import ApiHandler  # noqa: E402
-from queues.conf import limits  # noqa: E402
+from queues.conf import limits, listen  # noqa: E402
+from queues.stream.consumer import StreamConsumer  # noqa: E402
 from queues.worker import Worker  # noqa: E402
 
-worker = Worker(ApiHandler("queues.api.urls"), pages, limits)
+worker = Worker(
+    api=ApiHandler("queues.api.urls"),
+    pages=pages,
+    stream=StreamConsumer.as_asgi(),
+    limits=limits,
+    addresses=listen,
+)
 
 application = ProtocolTypeRouter(
     {
         "http": worker.http,
-        "websocket": WebsocketDenier.as_asgi(),
+        "websocket": worker.websocket,
         "lifespan": worker.lifespan,
     }
 )

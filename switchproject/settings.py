@@ -122,6 +122,9 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"docExpansion": "list", "tryItOutEnabled": True},
 }
 
+# Plain stream sockets beside the web server's address, separated by commas.
+SWITCH_LISTEN = [a.strip() for a in os.environ.get("SWITCH_LISTEN", "").split(",") if a.strip()]
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -31,7 +31,13 @@ async def pages(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    yield Worker(ApiHandler("queues.api.urls"), pages, Limits)
+    yield Worker(
+        api=ApiHandler("queues.api.urls"),
+        pages=pages,
+        stream=pages,
+        limits=Limits,
+        addresses=list,
+    )
     install(None)
 
 

@@ -10,7 +10,7 @@ from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from queues.core.errors import SwitchError
+from queues.core.errors import InternalError, SwitchError
 
 logger = logging.getLogger("queues.api")
 
@@ -55,13 +55,6 @@ class CrossSite(SwitchError):
 
     code = "cross_site"
     status = 403
-
-
-class InternalError(SwitchError):
-    """The switch has a bug; its log says more."""
-
-    code = "internal_error"
-    status = 500
 
 
 def as_switch_error(error: Exception) -> SwitchError:

@@ -12,6 +12,7 @@ LOGIN_RESULT = {
     "session": "9rT1yq0mO3vJ6b2kX8sD5wHcFzLnA4eP",
     "client": "thumbnailer-4711",
     "lease": 30.0,
+    "instance": 1895825408000000,
 }
 IDS = {"ids": [MESSAGE_ID]}
 NACK = {"ids": [MESSAGE_ID], "delay": 5, "requeue": True}

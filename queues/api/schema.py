@@ -9,11 +9,11 @@ import msgspec
 from drf_spectacular.openapi import AutoSchema
 
 from queues.core import errors
-from queues.core.errors import SwitchError
+from queues.core.errors import InternalError, SwitchError
 from queues.core.queue import NAME_PATTERN
 
 from . import examples
-from .errors import CrossSite, InternalError, InvalidHost, UnsupportedMediaType
+from .errors import CrossSite, InvalidHost, UnsupportedMediaType
 from .operation import Operation, operation_of
 
 REF = "#/components/schemas/{name}"

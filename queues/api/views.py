@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from django.http import HttpResponse, HttpResponseBase
+from msgspec import UNSET
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from queues.core import errors
+from queues.core import errors, messages
 from queues.core.answers import (
     AckResult,
     Diagnostics,
@@ -53,7 +54,12 @@ class Login(ProtocolView):
         """Start a session. It ends `lease` seconds after the last request that carries its token;
         an open Transfer keeps it alive. Its end destroys its transient queues and gives back what
         it holds."""
-        return Response(await get_engine().login(body.client, body.lease), status=201)
+        return Response(
+            await get_engine().login(
+                body.client, forms.LEASE if body.lease is UNSET else body.lease
+            ),
+            status=201,
+        )
 
 
 class Logout(ProtocolView):
@@ -269,19 +275,9 @@ class Messages(ProtocolView):
         engine = get_engine()
         session = token(request)
         if isinstance(body, forms.Send):
-            sent = await engine.send(name, body.draft(), session=session)
+            sent = await engine.send(name, body, session=session)
             return Response(sent, status=201 if sent.created else 200)
-        outcomes = []
-        for each in body:
-            try:
-                sent = await engine.send(name, each.draft(), session=session)
-            except errors.UnknownSession:
-                raise
-            except errors.SwitchError as error:
-                outcomes.append(SendOutcome(code=error.code, detail=error.detail))
-            else:
-                outcomes.append(SendOutcome(id=sent.id, created=sent.created))
-        return Response(outcomes)
+        return Response(await engine.send_many(name, body, session=session))
 
 
 class DropMessage(ProtocolView):
@@ -361,7 +357,7 @@ class Transfer(ProtocolView):
                 timeout=body.timeout,
                 limit=body.limit,
                 acks=body.ack,
-                replies=[each.reply(each.id) for each in body.replies],
+                replies=body.replies,
             )
         )
 
@@ -445,7 +441,8 @@ class Reply(ProtocolView):
     async def post(self, request: Request, id: int, body: forms.ReplyBody) -> Response:
         """Send the response to a held request and ack it, as one step. `state` says why nobody
         gets the response; if the reply queue is full nothing happens."""
-        return Response(await get_engine().reply(body.reply(id), session=token(request)))
+        reply = messages.Reply(id, body.payload, body.headers, body.error)
+        return Response(await get_engine().reply(reply, session=token(request)))
 
 
 class Call(ProtocolView):
@@ -482,7 +479,7 @@ class Call(ProtocolView):
         fields are then query parameters, and the answer is the reply's payload as text/plain."""
         response = await get_engine().call(
             name,
-            body.draft(),
+            body,
             timeout=body.timeout,
             wait_for_server=body.wait_for_server,
             session=token(request),

@@ -18,6 +18,7 @@ it. The same codes travel in HTTP answers and become these same classes in the c
      |    +-- KeyReused             key_reused
      |    +-- NotHolder             not_holder
      |    +-- NameTaken             name_taken
+     |    +-- Superseded            superseded
      +-- PayloadTooLarge            payload_too_large       413
      +-- LimitReached               (abstract)              429
      |    +-- QueueFull             queue_full
@@ -224,6 +225,26 @@ class NotRunning(Unavailable):
     """This process runs no switch: the protocol needs an ASGI server."""
 
     code = "not_running"
+
+
+class InternalError(SwitchError):
+    """The switch has a bug; its log says more."""
+
+    code = "internal_error"
+    status = 500
+
+
+class Superseded(Conflict):
+    """A newer stream of the same session has closed this one."""
+
+    code = "superseded"
+
+
+class SlowConsumer(SwitchError):
+    """The client of a stream did not read what it was sent, and was cut off."""
+
+    code = "slow_consumer"
+    status = 429
 
 
 class CallTimeout(SwitchError):

@@ -27,6 +27,18 @@ class Failure:
     detail: str
 
 
+class Fault(Protocol):
+    """How a handler failed: a Failure, or a form that has the same fields."""
+
+    @property
+    def code(self) -> str:
+        """The handler's own code."""
+
+    @property
+    def detail(self) -> str:
+        """What went wrong, for people."""
+
+
 class Outgoing(Protocol):
     """What a message is made from: a Draft, or a form that has the same fields."""
 
@@ -59,7 +71,27 @@ class Outgoing(Protocol):
         """See Message."""
 
     @property
-    def error(self) -> Failure | None:
+    def error(self) -> Fault | None:
+        """See Message."""
+
+
+class OutgoingReply(Protocol):
+    """What a reply is made from: a Reply, or a form that has the same fields."""
+
+    @property
+    def id(self) -> int:
+        """The request."""
+
+    @property
+    def payload(self) -> str:
+        """See Message."""
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """See Message."""
+
+    @property
+    def error(self) -> Fault | None:
         """See Message."""
 
 
@@ -74,7 +106,7 @@ class Draft:
     delay: float = 0.0
     headers: dict[str, str] | None = None
     key: str | None = None
-    error: Failure | None = None
+    error: Fault | None = None
 
 
 @dataclass(slots=True)
@@ -139,14 +171,14 @@ class Delivery:
     error: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Reply:
     """An answer to the held request ``id``."""
 
     id: int
     payload: str
     headers: dict[str, str] | None = None
-    error: Failure | None = None
+    error: Fault | None = None
 
 
 @dataclass(slots=True)
@@ -162,6 +194,11 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     sender: str | None = None
     error: Failure | None = None
+
+
+def failure_of(fault: Fault | None) -> Failure | None:
+    """The same as the switch keeps it."""
+    return None if fault is None else Failure(fault.code, fault.detail)
 
 
 def utf8_size(text: str) -> int:

@@ -70,10 +70,11 @@ from .messages import (
     Hold,
     Message,
     Outgoing,
-    Reply,
+    OutgoingReply,
     Response,
     State,
     delivery_of,
+    failure_of,
     headers_size,
     utf8_size,
 )
@@ -624,7 +625,7 @@ class Switch:
             reply_to,
             draft.headers or None,
             key,
-            draft.error,
+            failure_of(draft.error),
             sender,
             now,
             None if ttl is None else now + ttl,
@@ -765,7 +766,7 @@ class Switch:
         timeout: float = 0.0,
         limit: int = 1,
         acks: Iterable[int] = (),
-        replies: Iterable[Reply] = (),
+        replies: Iterable[OutgoingReply] = (),
     ) -> TransferWait:
         """Ack and reply, then hand over messages of the session's queues, or wait for them.
 
@@ -1018,7 +1019,7 @@ class Switch:
             raise NotHolder("Another session holds the message.")
         return result
 
-    def reply(self, reply: Reply, *, token: str | None, now: float) -> ReplyResult:
+    def reply(self, reply: OutgoingReply, *, token: str | None, now: float) -> ReplyResult:
         """Send the response to a held request and ack it, as one step.
 
         Raises NotHolder, QueueFull, SwitchFull, PayloadTooLarge (nothing happened then);
@@ -1050,7 +1051,7 @@ class Switch:
         self._emit(now, kind, queue.name, message.id, session.client)
         self._rejoin(session, queue, now)
 
-    def _reply(self, session: Session, reply: Reply, now: float) -> ReplyResult:
+    def _reply(self, session: Session, reply: OutgoingReply, now: float) -> ReplyResult:
         message = self._messages.get(reply.id)
         if message is None:
             return ReplyResult(id=None, state="unknown")
@@ -1075,7 +1076,7 @@ class Switch:
         self._finish_message(message, session, now, "replied")
         return ReplyResult(id=id, state="caller_gone" if id is None else None)
 
-    def _reply_outcome(self, session: Session, reply: Reply, now: float) -> ReplyOutcome:
+    def _reply_outcome(self, session: Session, reply: OutgoingReply, now: float) -> ReplyOutcome:
         try:
             result = self._reply(session, reply, now)
         except SwitchError as error:
@@ -1294,7 +1295,7 @@ class Switch:
             now,
             draft.headers or {},
             sender,
-            draft.error,
+            failure_of(draft.error),
         )
         call.response = response
         self._emit(now, "sent", call.reply_to, response.id, sender, summary(response.payload))

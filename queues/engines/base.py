@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -21,28 +21,79 @@ from queues.core.answers import (
     QueueList,
     ReplayResult,
     ReplyResult,
+    SendOutcome,
     SendResult,
     TouchResult,
     TransferResult,
 )
+from queues.core.errors import SwitchError
 from queues.core.events import TraceReport
-from queues.core.messages import Draft, Reply, Response, State
+from queues.core.messages import Delivery, Outgoing, OutgoingReply, Response, State
 from queues.core.queue import Policy
+from queues.core.waits import Wait
 
 T = TypeVar("T")
 
+#: Gets what became of a call.
+Then = Callable[[Response | SwitchError], None]
+
+
+class Push(ABC):
+    """The engine's end of a stream: what is pushed to one session's connection."""
+
+    @abstractmethod
+    def take(self) -> list[Delivery]:
+        """What is to be pushed now; afterwards it counts as sent."""
+
+    @abstractmethod
+    def ended(self) -> SwitchError | None:
+        """Why nothing more will be pushed: Superseded, UnknownSession, ShuttingDown; or None."""
+
+    @abstractmethod
+    def grant(self, room: int) -> None:
+        """Let about ``room`` more bytes of payload be pushed."""
+
+    @abstractmethod
+    def close(self, *, slow: bool = False) -> None:
+        """The connection is gone; ``slow`` if because its client did not read."""
+
 
 class Engine(ABC):
-    """A running switch. Its coroutines run on the event loop that it was started on.
+    """A running switch. Its coroutines run on the event loop that it was started on, and wait for
+    nothing but futures of that loop.
 
     ``session`` is the token of a login. What each operation does and raises is described once,
     at the method of the same name of ``queues.core.switch.Switch``; every one also raises
     ShuttingDown once the engine is closed.
     """
 
+    def __init__(self) -> None:
+        self.on_close: set[Callable[[], None]] = set()
+        """What is called when the engine closes, after what waited has been resumed."""
+
     @abstractmethod
     async def login(self, client: str, lease: float) -> LoginResult:
         """Start a session with a fresh token. ``lease`` is in seconds."""
+
+    @abstractmethod
+    async def open_stream(
+        self, client: str, lease: float, *, room: int, notify: Callable[[], None]
+    ) -> tuple[LoginResult, Push]:
+        """Start a session that messages are pushed to; ``lease`` may be 0.
+
+        ``notify`` is called when there is something to take, and when it has ended.
+        """
+
+    @abstractmethod
+    async def resume_stream(
+        self,
+        *,
+        session: str | None,
+        after: int | None,
+        room: int,
+        notify: Callable[[], None],
+    ) -> tuple[LoginResult, Push]:
+        """Push to another connection from now on, and again what is held above ``after``."""
 
     @abstractmethod
     async def logout(self, *, session: str | None) -> None:
@@ -103,11 +154,20 @@ class Engine(ABC):
         """A queue as it is."""
 
     @abstractmethod
-    async def send(self, name: str, draft: Draft, *, session: str | None = None) -> SendResult:
+    async def send(self, name: str, draft: Outgoing, *, session: str | None = None) -> SendResult:
         """Put a message into a queue."""
 
     @abstractmethod
-    async def subscribe(self, name: str, *, session: str | None) -> None:
+    async def send_many(
+        self, name: str, drafts: Sequence[Outgoing], *, session: str | None = None
+    ) -> list[SendOutcome]:
+        """Put messages into a queue, in order; each has its own outcome.
+
+        Raises UnknownSession.
+        """
+
+    @abstractmethod
+    async def subscribe(self, name: str, *, session: str | None, credit: int | None = None) -> None:
         """Make the session a consumer of the queue."""
 
     @abstractmethod
@@ -123,7 +183,7 @@ class Engine(ABC):
         timeout: float = 0.0,
         limit: int = 1,
         acks: Sequence[int] = (),
-        replies: Sequence[Reply] = (),
+        replies: Sequence[OutgoingReply] = (),
     ) -> TransferResult:
         """Ack, reply, and hand over messages or wait for some up to ``timeout`` seconds.
 
@@ -141,14 +201,34 @@ class Engine(ABC):
         """Give held messages back, or reject them as dead."""
 
     @abstractmethod
-    async def reply(self, reply: Reply, *, session: str | None) -> ReplyResult:
+    async def reply(self, reply: OutgoingReply, *, session: str | None) -> ReplyResult:
         """Send the response to a held request and ack it, as one step."""
+
+    @abstractmethod
+    def start_call(
+        self,
+        name: str,
+        draft: Outgoing,
+        *,
+        timeout: float,
+        then: Then,
+        wait_for_server: bool = False,
+        session: str | None = None,
+    ) -> Wait:
+        """Send a request, and let ``then`` have its response, CallTimeout or HandlerFailed.
+
+        ``then`` may be called before this returns. ``leave_call`` gives the call up.
+        """
+
+    @abstractmethod
+    def leave_call(self, wait: Wait) -> None:
+        """The caller of a call in progress is gone."""
 
     @abstractmethod
     async def call(
         self,
         name: str,
-        draft: Draft,
+        draft: Outgoing,
         *,
         timeout: float,
         wait_for_server: bool = False,
@@ -180,6 +260,17 @@ class Engine(ABC):
     @abstractmethod
     async def trace(self, *, after: int = 0, limit: int = 100, timeout: float = 0.0) -> TraceReport:
         """Events after a number; wait up to ``timeout`` seconds if there are none."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Let what follows happen at one instant: many operations that came together.
+
+        What they wake is resumed by ``end``. No other operation may run between the two.
+        """
+
+    @abstractmethod
+    def end(self) -> None:
+        """Resume what has been woken since ``begin``."""
 
     @abstractmethod
     def close(self) -> None:

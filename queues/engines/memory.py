@@ -22,19 +22,28 @@ from queues.core.answers import (
     QueueList,
     ReplayResult,
     ReplyResult,
+    SendOutcome,
     SendResult,
     TouchResult,
     TransferResult,
 )
-from queues.core.errors import CallTimeout, HandlerFailed, NotRunning, ShuttingDown
+from queues.core.errors import (
+    CallTimeout,
+    HandlerFailed,
+    NotRunning,
+    ShuttingDown,
+    Superseded,
+    SwitchError,
+    UnknownSession,
+)
 from queues.core.events import TraceReport
 from queues.core.limits import Limits
-from queues.core.messages import Draft, Reply, Response, State
+from queues.core.messages import Delivery, Outgoing, OutgoingReply, Response, State
 from queues.core.queue import Policy
 from queues.core.switch import Switch
-from queues.core.waits import Wait
+from queues.core.waits import CallWait, Stream, Wait
 
-from .base import Engine
+from .base import Engine, Push, Then
 from .clock import Clock, SystemClock, Timer
 
 T = TypeVar("T")
@@ -48,37 +57,48 @@ class MemoryEngine(Engine):
     """
 
     def __init__(self, limits: Limits | None = None, clock: Clock | None = None) -> None:
+        super().__init__()
         self._loop = asyncio.get_running_loop()
         self._clock = clock or SystemClock()
         now = self._clock.now()
         # About a million numbers for each second since 1970: more than a switch ever uses, so
         # that a restarted one begins above every number it gave out before.
         self._switch = Switch(first_id=int(now * 2**20), now=now, limits=limits)
-        self._waiting: dict[Wait, asyncio.Future[None]] = {}
         self._timer: Timer | None = None
         self._timer_due = 0.0
+        self._instant: float | None = None
+        """When the operations between ``begin`` and ``end`` happen."""
         self._closed = False
 
     # -- waiting ------------------------------------------------------------------------------
 
     def _do(self, operation: Callable[..., T], *args: Any, **fields: Any) -> T:
         """Let the switch do something now, then whatever follows from it."""
-        self.check()
+        if self._closed:
+            self.check()
+        if self._instant is not None:
+            return operation(*args, now=self._instant, **fields)
         try:
             return operation(*args, now=self._clock.now(), **fields)
         finally:
             self._settle()
 
+    def begin(self) -> None:
+        self._instant = self._clock.now()
+
+    def end(self) -> None:
+        self._instant = None
+        self._settle()
+
     def _settle(self) -> None:
-        """Resume the requests whose wait has ended, and arm the timer for the next deadline."""
-        woken = self._switch.woken
-        if woken:
+        """Resume what waited for what has happened, and arm the timer for the next deadline."""
+        switch = self._switch
+        while switch.woken:
+            woken, switch.woken = switch.woken, []
             for wait in woken:
-                future = self._waiting.get(wait)
-                if future is not None and not future.done():
-                    future.set_result(None)
-            woken.clear()
-        due = self._switch.next_deadline()
+                if wait.then is not None:
+                    wait.then()
+        due = switch.next_deadline()
         if due is None or self._closed or (self._timer is not None and self._timer_due <= due):
             return
         if self._timer is not None:
@@ -94,11 +114,12 @@ class MemoryEngine(Engine):
     async def _until_done(self, wait: Wait) -> None:
         if wait.done:
             return
-        future = self._waiting[wait] = self._loop.create_future()
+        future = self._loop.create_future()
+        wait.then = lambda: None if future.done() else future.set_result(None)
         try:
             await future
         finally:
-            del self._waiting[wait]
+            wait.then = None
         if not wait.done:
             raise ShuttingDown("The switch is stopping.")
 
@@ -111,9 +132,11 @@ class MemoryEngine(Engine):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_result(None)
+        for wait in self._switch.waiting():
+            if wait.then is not None:
+                wait.then()
+        for call in list(self.on_close):
+            call()
 
     def now(self) -> float:
         return self._clock.now()
@@ -134,7 +157,7 @@ class MemoryEngine(Engine):
         timeout: float = 0.0,
         limit: int = 1,
         acks: Sequence[int] = (),
-        replies: Sequence[Reply] = (),
+        replies: Sequence[OutgoingReply] = (),
     ) -> TransferResult:
         switch = self._switch
         wait = self._do(
@@ -156,40 +179,62 @@ class MemoryEngine(Engine):
         finally:
             self._settle()
 
-    async def call(
+    def start_call(
         self,
         name: str,
-        draft: Draft,
+        draft: Outgoing,
         *,
         timeout: float,
+        then: Then,
         wait_for_server: bool = False,
         session: str | None = None,
-    ) -> Response:
-        switch = self._switch
+    ) -> Wait:
         wait = self._do(
-            switch.call,
+            self._switch.call,
             name,
             draft,
             timeout=timeout,
             wait_for_server=wait_for_server,
             token=session,
         )
+        if wait.done:
+            then(_outcome(wait))
+        else:
+            wait.then = lambda: then(_outcome(wait))
+        return wait
+
+    def leave_call(self, wait: Wait) -> None:
+        assert isinstance(wait, CallWait)
+        wait.then = None
+        self._switch.leave_call(wait, now=self._clock.now())
+        self._settle()
+
+    async def call(
+        self,
+        name: str,
+        draft: Outgoing,
+        *,
+        timeout: float,
+        wait_for_server: bool = False,
+        session: str | None = None,
+    ) -> Response:
+        future: asyncio.Future[Response | SwitchError] = self._loop.create_future()
+        wait = self.start_call(
+            name,
+            draft,
+            timeout=timeout,
+            then=lambda outcome: None if future.done() else future.set_result(outcome),
+            wait_for_server=wait_for_server,
+            session=session,
+        )
         try:
-            await self._until_done(wait)
-        finally:
-            switch.leave_call(wait, now=self._clock.now())
-            self._settle()
-        request = wait.call.request
-        response = wait.response
-        if response is None:
-            raise CallTimeout(f"No reply within {timeout:g} s.", id=request, verdict=wait.verdict)
-        if response.error is not None:
-            raise HandlerFailed(
-                f"The server answered with an error: {response.error.code}.",
-                id=request,
-                error=response.error,
-            )
-        return response
+            outcome = await future
+        except BaseException:
+            self.leave_call(wait)
+            raise
+        if isinstance(outcome, SwitchError):
+            raise outcome
+        return outcome
 
     async def trace(self, *, after: int = 0, limit: int = 100, timeout: float = 0.0) -> TraceReport:
         wait = self._do(self._switch.watch, after=after, limit=limit, timeout=timeout)
@@ -204,6 +249,32 @@ class MemoryEngine(Engine):
 
     async def login(self, client: str, lease: float) -> LoginResult:
         return self._do(self._switch.login, secrets.token_urlsafe(24), client, lease)
+
+    async def open_stream(
+        self, client: str, lease: float, *, room: int, notify: Callable[[], None]
+    ) -> tuple[LoginResult, Push]:
+        result, stream = self._do(
+            self._switch.open_stream, secrets.token_urlsafe(24), client, lease, room=room
+        )
+        return result, self._push(stream, notify)
+
+    async def resume_stream(
+        self,
+        *,
+        session: str | None,
+        after: int | None,
+        room: int,
+        notify: Callable[[], None],
+    ) -> tuple[LoginResult, Push]:
+        result, stream = self._do(self._switch.resume_stream, session, after=after, room=room)
+        return result, self._push(stream, notify)
+
+    def _push(self, stream: Stream, notify: Callable[[], None]) -> Push:
+        stream.then = notify
+        if stream.batch:
+            # It was woken before anybody listened.
+            self._loop.call_soon(notify)
+        return _MemoryPush(self, stream)
 
     async def logout(self, *, session: str | None) -> None:
         self._do(self._switch.logout, session)
@@ -255,11 +326,26 @@ class MemoryEngine(Engine):
     async def inspect_queue(self, name: str) -> QueueInfo:
         return self._do(self._switch.inspect_queue, name)
 
-    async def send(self, name: str, draft: Draft, *, session: str | None = None) -> SendResult:
+    async def send(self, name: str, draft: Outgoing, *, session: str | None = None) -> SendResult:
         return self._do(self._switch.send, name, draft, token=session)
 
-    async def subscribe(self, name: str, *, session: str | None) -> None:
-        self._do(self._switch.subscribe, name, token=session)
+    async def send_many(
+        self, name: str, drafts: Sequence[Outgoing], *, session: str | None = None
+    ) -> list[SendOutcome]:
+        outcomes = []
+        for draft in drafts:
+            try:
+                sent = self._do(self._switch.send, name, draft, token=session)
+            except (UnknownSession, ShuttingDown):
+                raise
+            except SwitchError as error:
+                outcomes.append(SendOutcome(code=error.code, detail=error.detail))
+            else:
+                outcomes.append(SendOutcome(id=sent.id, created=sent.created))
+        return outcomes
+
+    async def subscribe(self, name: str, *, session: str | None, credit: int | None = None) -> None:
+        self._do(self._switch.subscribe, name, token=session, credit=credit)
 
     async def unsubscribe(self, name: str, *, session: str | None) -> None:
         self._do(self._switch.unsubscribe, name, token=session)
@@ -272,7 +358,7 @@ class MemoryEngine(Engine):
     ) -> NackResult:
         return self._do(self._switch.nack, ids, token=session, delay=delay, requeue=requeue)
 
-    async def reply(self, reply: Reply, *, session: str | None) -> ReplyResult:
+    async def reply(self, reply: OutgoingReply, *, session: str | None) -> ReplyResult:
         return self._do(self._switch.reply, reply, token=session)
 
     async def browse(
@@ -288,3 +374,57 @@ class MemoryEngine(Engine):
 
     async def diagnostics(self) -> Diagnostics:
         return self._do(self._switch.diagnostics)
+
+
+def _outcome(wait: CallWait) -> Response | SwitchError:
+    """What became of a call whose wait is over."""
+    response = wait.response
+    if response is None:
+        if not wait.done:
+            return ShuttingDown("The switch is stopping.")
+        return CallTimeout(
+            f"No reply within {wait.timeout:g} s.", id=wait.call.request, verdict=wait.verdict
+        )
+    if response.error is not None:
+        return HandlerFailed(
+            f"The server answered with an error: {response.error.code}.",
+            id=wait.call.request,
+            error=response.error,
+        )
+    return response
+
+
+class _MemoryPush(Push):
+    """A stream of the switch in memory."""
+
+    def __init__(self, engine: MemoryEngine, stream: Stream) -> None:
+        self._engine = engine
+        self._stream = stream
+
+    def take(self) -> list[Delivery]:
+        """See Push."""
+        return self._engine._switch.take(self._stream)
+
+    def ended(self) -> SwitchError | None:
+        """See Push."""
+        stream = self._stream
+        if stream.superseded:
+            return Superseded("A newer stream of this session has taken over.")
+        if stream.done:
+            return UnknownSession("The session has ended: log in again.")
+        if self._engine._closed:
+            return ShuttingDown("The switch is stopping.")
+        return None
+
+    def grant(self, room: int) -> None:
+        """See Push."""
+        engine = self._engine
+        if not engine._closed:
+            engine._do(engine._switch.grant, self._stream, room)
+
+    def close(self, *, slow: bool = False) -> None:
+        """See Push."""
+        engine = self._engine
+        self._stream.then = None
+        if not engine._closed:
+            engine._do(engine._switch.close_stream, self._stream, slow=slow)

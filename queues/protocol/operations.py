@@ -9,7 +9,7 @@ Bodies are JSON; a query string gives the same types, its values read from text.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -18,9 +18,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from queues.core.answers import QueueKind
 from queues.core.errors import InvalidRequest
 from queues.core.limits import MAX_BATCH, MAX_LEASE, MAX_SECONDS, MAX_WAIT
-from queues.core.messages import Draft, Failure, Reply, State
+from queues.core.messages import State
 from queues.core.queue import NAME_PATTERN, Policy
 
+#: Lease of a session over HTTP that asks for none, in seconds.
+LEASE = 30.0
 #: Most ids, replies or messages in one request.
 MAX_LIST = 10_000
 #: Most queues, messages or events in one page.
@@ -48,16 +50,13 @@ class Error(Form, frozen=True, kw_only=True):
     code: Label
     detail: Annotated[str, Meta(max_length=10_000)] = ""
 
-    def failure(self) -> Failure:
-        """The same for the core."""
-        return Failure(self.code, self.detail)
-
 
 class Login(Form, frozen=True, kw_only=True):
-    """Start a session. ``client`` names the program for people; ``lease`` is in seconds."""
+    """Start a session. ``client`` names the program for people; ``lease`` is in seconds, by default
+    30."""
 
     client: Label
-    lease: Annotated[float, Meta(ge=1, le=MAX_LEASE)] = 30.0
+    lease: Annotated[float, Meta(ge=1, le=MAX_LEASE)] | UnsetType = UNSET
 
 
 class Touch(Form, frozen=True, kw_only=True):
@@ -114,7 +113,7 @@ class Replay(Form, frozen=True, kw_only=True):
 
 
 class Send(Form, frozen=True, kw_only=True):
-    """A message to send. ``ttl`` and ``delay`` are in seconds."""
+    """A message to send, as the core takes it. ``ttl`` and ``delay`` are in seconds."""
 
     payload: str
     correlation_id: Annotated[str, Meta(max_length=1_024)] | None = None
@@ -124,24 +123,14 @@ class Send(Form, frozen=True, kw_only=True):
     headers: Headers = {}
     key: Label | None = None
 
-    def draft(self) -> Draft:
-        """The message to send."""
-        return Draft(
-            payload=self.payload,
-            correlation_id=self.correlation_id,
-            reply_to=self.reply_to,
-            ttl=self.ttl,
-            delay=self.delay,
-            headers=self.headers or None,
-            key=self.key,
-        )
+    error: ClassVar[None] = None
 
 
 SendMany = Annotated[list[Send], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
 class Call(Form, frozen=True, kw_only=True):
-    """A request whose reply is waited for, up to ``timeout`` seconds."""
+    """A request, as the core takes it, whose reply is waited for up to ``timeout`` seconds."""
 
     payload: str
     timeout: Annotated[float, Meta(gt=0, le=MAX_WAIT)] = 30.0
@@ -150,35 +139,23 @@ class Call(Form, frozen=True, kw_only=True):
     headers: Headers = {}
     key: Label | None = None
 
-    def draft(self) -> Draft:
-        """The request to send; the switch sets its reply address and its ttl."""
-        return Draft(
-            payload=self.payload,
-            correlation_id=self.correlation_id,
-            headers=self.headers or None,
-            key=self.key,
-        )
+    # The switch sets them.
+    reply_to: ClassVar[None] = None
+    ttl: ClassVar[None] = None
+    delay: ClassVar[float] = 0.0
+    error: ClassVar[None] = None
 
 
 class ReplyBody(Form, frozen=True, kw_only=True):
-    """The answer to a held request."""
+    """The answer to a held request, in a path that names it."""
 
     payload: str = ""
     headers: Headers = {}
     error: Error | None = None
 
-    def reply(self, id: int) -> Reply:
-        """The same for the core."""
-        return Reply(
-            id=id,
-            payload=self.payload,
-            headers=self.headers or None,
-            error=None if self.error is None else self.error.failure(),
-        )
-
 
 class TransferReply(ReplyBody, frozen=True, kw_only=True):
-    """A reply that travels in a Transfer."""
+    """An answer to a held request, as the core takes it."""
 
     id: Id
 

@@ -1,0 +1,626 @@
+"""The stream: the operations of the switch as frames, whatever carries the bytes.
+
+A frame holds one item or a list of items, as JSON or as MessagePack. The client sends operations,
+``{"op": ..., "ref": ..., ...}``; the switch sends answers, ``{"ref": ..., "ok": ...}`` or ``{"ref":
+..., "error": {...}}``, and what it has to say by itself::
+
+    {"deliver": {...}}   a message of a subscribed queue, now held by the session
+    {"ping": n}          asks for {"op": "pong", "n": n}, so as to know what was read
+    {"closing": {...}}   why the switch closes the connection: a code and a detail
+
+An operation without ``ref`` is not answered; one that is ``quiet`` only if it is refused.
+
+``SwitchSide`` and ``ClientSide`` are the two ends of a connection without its bytes: frames in,
+items out, and the other way round. They wait for nothing and know no time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from queues.core.errors import InvalidRequest, PayloadTooLarge, SwitchError
+from queues.core.limits import MAX_LEASE
+from queues.core.messages import Delivery
+
+from . import operations as forms
+
+SUBPROTOCOLS = ("switch.v1.msgpack", "switch.v1.json")
+#: Largest frame in bytes that the switch reads where it decides itself.
+MAX_FRAME = 16 * 2**20
+#: Largest WebSocket message that the switch reads, in bytes: what Daphne lets through.
+MAX_WEBSOCKET_FRAME = 2**20
+#: Items leave together up to this many bytes; a larger one leaves alone.
+BATCH_BYTES = 256 * 2**10
+#: Sent bytes after which the switch asks how far the client has read.
+PING_EVERY = 256 * 2**10
+#: Messages that a subscription may hold where it does not say.
+CREDIT = 100
+
+Ref = Annotated[int, Meta(ge=0, le=2**53)]
+Text = str
+
+
+class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="op"):
+    """Base of those operations that have no form to build on.
+
+    The others repeat its two fields: a Struct has one base with fields.
+    """
+
+    ref: Ref | None = None
+    """Comes back with the answer; without it there is none."""
+    quiet: bool = False
+    """Whether only a refusal is answered."""
+
+
+class Login(Request, frozen=True, kw_only=True, tag="login"):
+    """Start a session on this connection. With a lease of 0 it ends with the connection."""
+
+    client: forms.Label
+    lease: Annotated[float, Meta(ge=0, le=MAX_LEASE)] = 0.0
+
+
+class Resume(Request, frozen=True, kw_only=True, tag="resume"):
+    """Go on with a session here; push again what it holds above delivery number ``after``."""
+
+    session: forms.Label
+    after: forms.Id | None = None
+
+
+class Logout(Request, frozen=True, kw_only=True, tag="logout"):
+    """End the session."""
+
+
+class Touch(forms.Touch, frozen=True, kw_only=True, tag_field="op", tag="touch"):
+    """Renew the ack timeout of messages."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+
+
+class CreateQueue(forms.CreateQueue, frozen=True, kw_only=True, tag_field="op", tag="create_queue"):
+    """Make sure that a queue exists."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+    queue: Text
+
+
+class CreateFreshQueue(
+    forms.CreateQueue, frozen=True, kw_only=True, tag_field="op", tag="create_fresh_queue"
+):
+    """Make a transient queue."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+
+
+class ChangeQueue(forms.ChangeQueue, frozen=True, kw_only=True, tag_field="op", tag="change_queue"):
+    """Change a queue's policy."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+    queue: Text
+
+
+class DestroyQueue(Request, frozen=True, kw_only=True, tag="destroy_queue"):
+    """Drop a queue and its messages."""
+
+    queue: Text
+
+
+class PurgeQueue(forms.Purge, frozen=True, kw_only=True, tag_field="op", tag="purge_queue"):
+    """Drop messages in one state."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+    queue: Text
+
+
+class ReplayDead(forms.Replay, frozen=True, kw_only=True, tag_field="op", tag="replay_dead"):
+    """Make dead messages ready again."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+    queue: Text
+
+
+class ListQueues(forms.QueuePage, frozen=True, kw_only=True, tag_field="op", tag="list_queues"):
+    """A page of queues."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+
+
+class InspectQueue(Request, frozen=True, kw_only=True, tag="inspect_queue"):
+    """A queue as it is."""
+
+    queue: Text
+
+
+class Browse(forms.MessagePage, frozen=True, kw_only=True, tag_field="op", tag="browse"):
+    """A page of a queue's messages."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+    queue: Text
+
+
+class Send(forms.Send, frozen=True, kw_only=True, tag_field="op", tag="send"):
+    """Send a message."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+    queue: Text
+
+
+class SendMany(Request, frozen=True, kw_only=True, tag="send_many"):
+    """Send messages; each has its own outcome."""
+
+    queue: Text
+    messages: forms.SendMany
+
+
+class DropMessage(Request, frozen=True, kw_only=True, tag="drop_message"):
+    """Delete a message."""
+
+    queue: Text
+    id: forms.Id
+
+
+class Subscribe(Request, frozen=True, kw_only=True, tag="subscribe"):
+    """Consume a queue. Messages are pushed while the session holds fewer than ``credit`` of it;
+    with 0 none are, and Transfer asks for them."""
+
+    queue: Text
+    credit: Annotated[int, Meta(ge=0, le=forms.MAX_LIST)] = CREDIT
+
+
+class Unsubscribe(Request, frozen=True, kw_only=True, tag="unsubscribe"):
+    """Stop consuming."""
+
+    queue: Text
+
+
+class Transfer(forms.Transfer, frozen=True, kw_only=True, tag_field="op", tag="transfer"):
+    """Ack, reply, and hand over messages or wait for some."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+
+
+class Ack(forms.Ack, frozen=True, kw_only=True, tag_field="op", tag="ack"):
+    """Finish held messages."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+
+
+class Nack(forms.Nack, frozen=True, kw_only=True, tag_field="op", tag="nack"):
+    """Give held messages back, or reject them."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+
+
+class Reply(forms.ReplyBody, frozen=True, kw_only=True, tag_field="op", tag="reply"):
+    """Answer a held request and ack it."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+    id: forms.Id
+
+
+class Explain(Request, frozen=True, kw_only=True, tag="explain"):
+    """Where a message is and why."""
+
+    id: forms.Id
+
+
+class Call(forms.Call, frozen=True, kw_only=True, tag_field="op", tag="call"):
+    """Send a request and wait for its reply."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+    queue: Text
+
+
+class Diagnostics(Request, frozen=True, kw_only=True, tag="diagnostics"):
+    """The whole switch at one instant."""
+
+
+class Trace(forms.TraceQuery, frozen=True, kw_only=True, tag_field="op", tag="trace"):
+    """Events after a number."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+
+
+class Cancel(Request, frozen=True, kw_only=True, tag="cancel"):
+    """Give up an operation that waits: it gets no answer. A message handed to it stays held."""
+
+    of: Ref
+
+
+class Ping(Request, frozen=True, kw_only=True, tag="ping"):
+    """Does nothing: its answer says that everything before it is done."""
+
+
+class Pong(Request, frozen=True, kw_only=True, tag="pong"):
+    """Answers a ping of the switch. Is not answered."""
+
+    n: forms.Id
+
+
+Operation = (
+    Login
+    | Resume
+    | Logout
+    | Touch
+    | CreateQueue
+    | CreateFreshQueue
+    | ChangeQueue
+    | DestroyQueue
+    | PurgeQueue
+    | ReplayDead
+    | ListQueues
+    | InspectQueue
+    | Browse
+    | Send
+    | SendMany
+    | DropMessage
+    | Subscribe
+    | Unsubscribe
+    | Transfer
+    | Ack
+    | Nack
+    | Reply
+    | Explain
+    | Call
+    | Diagnostics
+    | Trace
+    | Cancel
+    | Ping
+    | Pong
+)
+
+#: The operations by name.
+OPERATIONS: dict[str, type[Operation]] = {
+    str(kind.__struct_config__.tag): kind for kind in get_args(Operation)
+}
+
+
+class Answer(Struct):
+    """An operation was carried out."""
+
+    ref: int
+    ok: Any
+
+
+class Refusal(Struct):
+    """An operation was refused. ``ref`` is None where it could not be read."""
+
+    ref: int | None
+    error: dict[str, Any]
+
+
+class Deliver(Struct):
+    """A message for the session."""
+
+    deliver: Delivery
+
+
+class Asking(Struct):
+    """Asks for a pong."""
+
+    ping: int
+
+
+class Closing(Struct):
+    """Why the connection is closed."""
+
+    closing: dict[str, Any]
+
+
+class FromSwitch(Struct):
+    """Any item that a client may get."""
+
+    ref: int | None = None
+    ok: Raw | UnsetType = UNSET
+    error: dict[str, Any] | UnsetType = UNSET
+    deliver: Delivery | UnsetType = UNSET
+    ping: int | UnsetType = UNSET
+    closing: dict[str, Any] | UnsetType = UNSET
+
+
+class Unreadable(Struct):
+    """What stands in for an operation that could not be read."""
+
+    ref: int | None
+    error: SwitchError
+
+
+class Codec:
+    """One way to write items as bytes: ``json`` or ``msgpack``."""
+
+    def __init__(self, name: Literal["json", "msgpack"]) -> None:
+        library: Any = msgspec.json if name == "json" else msgspec.msgpack
+        self.name = name
+        self.subprotocol = f"switch.v1.{name}"
+        self.text = name == "json"
+        self.encode: Callable[[Any], bytes] = library.Encoder().encode
+        self.read_operations: Callable[[bytes | str], Any] = library.Decoder(
+            Operation | list[Operation]
+        ).decode
+        self.read_anything: Callable[[bytes | str], Any] = library.Decoder().decode
+        self.read_items: Callable[[bytes], Any] = library.Decoder(
+            FromSwitch | list[FromSwitch]
+        ).decode
+        self._library = library
+        self._answers: dict[Any, Callable[[bytes | Raw], Any]] = {}
+
+    def read_answer(self, data: bytes | Raw, kind: Any) -> Any:
+        """The value of an answer. Raises msgspec.DecodeError."""
+        decode = self._answers.get(kind)
+        if decode is None:
+            decode = self._answers[kind] = self._library.Decoder(kind).decode
+        return decode(data)
+
+    def join(self, items: list[bytes]) -> bytes:
+        """Written items as one frame."""
+        if len(items) == 1:
+            return items[0]
+        if self.text:
+            return b"[" + b",".join(items) + b"]"
+        count = len(items)
+        head = bytes((0x90 | count,)) if count < 16 else b"\xdd" + count.to_bytes(4, "big")
+        return head + b"".join(items)
+
+
+JSON = Codec("json")
+MSGPACK = Codec("msgpack")
+
+
+def codec_of_frame(data: bytes) -> Codec:
+    """The codec that a frame is written in, told by its first byte."""
+    return JSON if data[:1] in (b"{", b"[", b" ", b"\n", b"\t", b"\r") else MSGPACK
+
+
+class _Outbox:
+    """Written items that wait to leave together."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._items: list[bytes] = []
+        self.bytes = 0
+
+    def put(self, item: bytes) -> None:
+        self._items.append(item)
+        self.bytes += len(item)
+
+    def frames(self, largest: int) -> list[bytes]:
+        """All of them as frames, each of no more than ``largest`` bytes unless it is one item."""
+        items, self._items = self._items, []
+        whole, self.bytes = self.bytes, 0
+        if not items:
+            return []
+        join = self._codec.join
+        if whole + len(items) + 5 <= largest:
+            return [join(items)]
+        frames: list[bytes] = []
+        batch: list[bytes] = []
+        size = 5
+        for item in items:
+            if batch and size + len(item) + 1 > largest:
+                frames.append(join(batch))
+                batch, size = [], 5
+            batch.append(item)
+            size += len(item) + 1
+        frames.append(join(batch))
+        return frames
+
+
+class SwitchSide:
+    """The switch's end of a connection."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self._out = _Outbox(codec)
+        self._sent = 0
+        self._confirmed = 0
+        self._asked: int | None = None
+        """The number of the ping that has not been answered."""
+
+    @property
+    def unread(self) -> int:
+        """Bytes written and not known to have been read."""
+        return self._sent - self._confirmed + self._out.bytes
+
+    @property
+    def has_output(self) -> bool:
+        """Whether ``data_to_send`` has something."""
+        return self._out.bytes > 0
+
+    def receive(self, data: bytes | str) -> list[Any]:
+        """The operations of a frame; Unreadable stands for what is none. Pongs are dealt with."""
+        try:
+            items = self.codec.read_operations(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._receive_one_by_one(data)
+        if type(items) is not list:
+            items = [items]
+        for item in items:
+            if type(item) is Pong:
+                return [i for i in items if type(i) is not Pong or self._confirm(i)]
+        return items
+
+    def _receive_one_by_one(self, data: bytes | str) -> list[Any]:
+        """The operations of a frame of which at least one is wrong."""
+        try:
+            items = self.codec.read_anything(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+            return [_unreadable(None, f"The frame cannot be read: {error}.")]
+        except RecursionError:
+            return [_unreadable(None, "The frame is nested too deeply.")]
+        read = []
+        for item in items if type(items) is list else [items]:
+            ref = item.get("ref") if isinstance(item, dict) else None
+            if type(ref) is not int or not 0 <= ref <= 2**53:
+                ref = None
+            try:
+                operation = msgspec.convert(item, Operation)
+            except (msgspec.ValidationError, RecursionError) as error:
+                read.append(_unreadable(ref, f"The operation is not as declared: {error}."))
+            else:
+                if type(operation) is not Pong or self._confirm(operation):
+                    read.append(operation)
+        return read
+
+    def _confirm(self, pong: Pong) -> bool:
+        """Take note of what was read; False, since there is nothing else to do."""
+        if pong.n == self._asked:
+            self._confirmed = pong.n
+            self._asked = None
+        return False
+
+    def answer(self, ref: int, value: Any) -> None:
+        """An operation was carried out."""
+        self._out.put(self.codec.encode(Answer(ref, value)))
+
+    def refuse(self, ref: int | None, error: SwitchError) -> None:
+        """An operation was refused."""
+        fields = {"code": error.code, "detail": error.detail, **error.extra}
+        self._out.put(self.codec.encode(Refusal(ref, fields)))
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Push a message."""
+        self._out.put(self.codec.encode(Deliver(delivery)))
+
+    def close(self, error: SwitchError) -> None:
+        """Say why the connection is about to be closed."""
+        self._out.put(self.codec.encode(Closing({"code": error.code, "detail": error.detail})))
+
+    def data_to_send(self) -> list[bytes]:
+        """The frames to send now."""
+        if self._asked is None and self._sent + self._out.bytes - self._confirmed >= PING_EVERY:
+            # Counts what goes before it, so its answer confirms all that.
+            self._asked = self._sent + self._out.bytes
+            self._out.put(self.codec.encode(Asking(self._asked)))
+        self._sent += self._out.bytes
+        return self._out.frames(BATCH_BYTES)
+
+
+def _unreadable(ref: int | None, detail: str) -> Unreadable:
+    return Unreadable(ref, InvalidRequest(detail.encode(errors="replace").decode()))
+
+
+class ClientSide:
+    """A client's end of a connection."""
+
+    def __init__(self, codec: Codec, largest: int) -> None:
+        self.codec = codec
+        self._out = _Outbox(codec)
+        self._largest = largest
+
+    @property
+    def has_output(self) -> bool:
+        """Whether ``data_to_send`` has something."""
+        return self._out.bytes > 0
+
+    def request(self, operation: Operation) -> None:
+        """Ask for an operation.
+
+        Raises InvalidRequest for text that UTF-8 cannot say, PayloadTooLarge for an operation that
+        does not fit into a frame.
+        """
+        self.request_written(self.write(operation))
+
+    def write(self, operation: Operation) -> bytes:
+        """An operation as bytes. Raises InvalidRequest, PayloadTooLarge."""
+        try:
+            item = self.codec.encode(operation)
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(
+                "The text has a lone surrogate, which UTF-8 cannot say."
+            ) from error
+        if len(item) > self._largest:
+            raise PayloadTooLarge(f"A frame may have at most {self._largest} bytes.")
+        return item
+
+    def request_written(self, item: bytes) -> None:
+        """Ask for an operation that has been written before."""
+        self._out.put(item)
+
+    def receive(self, data: bytes) -> list[FromSwitch]:
+        """The items of a frame; pings are answered. Raises msgspec.DecodeError."""
+        items = self.codec.read_items(data)
+        if type(items) is not list:
+            items = [items]
+        for item in items:
+            if item.ping is not UNSET:
+                self.request(Pong(n=item.ping))
+        return items
+
+    def data_to_send(self) -> list[bytes]:
+        """The frames to send now."""
+        return self._out.frames(min(self._largest, BATCH_BYTES))
+
+
+class TooLarge(Struct):
+    """A frame on a plain socket had more bytes than may be read; they were skipped."""
+
+    size: int
+
+
+class LengthPrefixed:
+    """Frames on a plain socket: each after its length, four bytes with the highest first."""
+
+    #: A length above this is no length at all: the peer speaks something else.
+    _NONSENSE: ClassVar[int] = 2**28
+
+    def __init__(self, largest: int = MAX_FRAME) -> None:
+        self._largest = largest
+        self._buffer = bytearray()
+        self._skip = 0
+
+    def receive(self, data: bytes) -> list[bytes | TooLarge]:
+        """The frames that are complete now.
+
+        Raises InvalidRequest when what came cannot be a length: the framing is lost.
+        """
+        buffer = self._buffer
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+        buffer += data
+        frames: list[bytes | TooLarge] = []
+        start, end = 0, len(buffer)
+        while end - start >= 4:
+            size = int.from_bytes(buffer[start : start + 4], "big")
+            if size > self._largest:
+                if size > self._NONSENSE:
+                    raise InvalidRequest("This is no frame: it begins with its length, four bytes.")
+                frames.append(TooLarge(size))
+                start += 4
+                skipped = min(size, end - start)
+                self._skip = size - skipped
+                start += skipped
+                continue
+            if end - start - 4 < size:
+                break
+            frames.append(bytes(buffer[start + 4 : start + 4 + size]))
+            start += 4 + size
+        if start:
+            del buffer[:start]
+        return frames
+
+
+def length_prefixed(frames: list[bytes]) -> bytes:
+    """Frames as they go over a plain socket."""
+    if len(frames) == 1:
+        return len(frames[0]).to_bytes(4, "big") + frames[0]
+    return b"".join(part for f in frames for part in (len(f).to_bytes(4, "big"), f))

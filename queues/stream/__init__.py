@@ -1,0 +1,1 @@
+"""The stream transports: a WebSocket, and a plain Unix or TCP socket."""

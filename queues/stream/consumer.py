@@ -1,0 +1,124 @@
+"""The WebSocket: a Channels consumer that carries frames between the server and a Peer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from channels.consumer import AsyncConsumer
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+
+from queues.core.errors import SwitchError
+from queues.engines import get_engine
+from queues.protocol.frames import JSON, MSGPACK, Codec
+
+from .peer import Peer
+
+#: How a closed connection says why, for clients that see no frames.
+CLOSE_CODES = {"superseded": 4001, "slow_consumer": 4002, "unknown_session": 4003}
+GOING_AWAY = 1001
+#: Seconds that the last words to a client may take.
+CLOSE_TIME = 1.0
+
+
+class StreamConsumer(AsyncConsumer):
+    """One client on a WebSocket.
+
+    It reads the server's messages itself: Channels' own dispatch makes a task for each, and looks
+    after database connections, in a thread, which there are none of here.
+    """
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection, from its handshake to its end."""
+        await receive()
+        codec = _codec(scope["subprotocols"])
+        if codec is None or _is_foreign(scope):
+            await send({"type": "websocket.close"})
+            return
+        try:
+            engine = get_engine()
+            engine.check()
+        except SwitchError:
+            await send({"type": "websocket.close"})
+            return
+        subprotocol = codec.subprotocol if scope["subprotocols"] else None
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        main = asyncio.current_task()
+        assert main is not None
+        awake = asyncio.Event()
+
+        def wake() -> None:
+            awake.set()
+            if peer.closed is not None:
+                # One that does not read may block the last words too.
+                asyncio.get_running_loop().call_later(CLOSE_TIME, sender.cancel)
+
+        peer = Peer(engine, codec, wake)
+        sender = asyncio.create_task(_send(peer, codec, awake, send))
+        # It ends when the connection is to be closed; then there is nothing left to receive.
+        sender.add_done_callback(lambda _: main.cancel())
+        try:
+            if token := _bearer(scope):
+                peer.login_by_token(token)
+            while (message := await receive())["type"] == "websocket.receive":
+                data = message.get("bytes")
+                peer.receive(message["text"] if data is None else data)
+        except asyncio.CancelledError:
+            if not sender.done():
+                raise
+            main.uncancel()
+        finally:
+            peer.lost()
+            sender.cancel()
+
+
+async def _send(peer: Peer, codec: Codec, awake: asyncio.Event, send: Any) -> None:
+    """Send what the peer has to say, whenever it has; close at the end."""
+    with contextlib.suppress(OSError):  # what a server raises when the connection is gone
+        while peer.closed is None:
+            await awake.wait()
+            awake.clear()
+            for frame in peer.data_to_send():
+                if codec.text:
+                    await send({"type": "websocket.send", "text": frame.decode()})
+                else:
+                    await send({"type": "websocket.send", "bytes": frame})
+        code = CLOSE_CODES.get(peer.closed.code, GOING_AWAY)
+        await send({"type": "websocket.close", "code": code, "reason": peer.closed.code})
+
+
+def _codec(offered: list[str]) -> Codec | None:
+    """The first subprotocol offered that is known; JSON for a client that offers none."""
+    if not offered:
+        return JSON
+    known = {codec.subprotocol: codec for codec in (JSON, MSGPACK)}
+    return next((known[name] for name in offered if name in known), None)
+
+
+def _header(scope: Any, name: bytes) -> str | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value.decode("latin-1"))
+    return None
+
+
+def _is_foreign(scope: Any) -> bool:
+    """Whether a browser asks for a page of another site, or under a name that is not ours."""
+    host = _header(scope, b"host") or ""
+    domain, _ = split_domain_port(host)
+    allowed = settings.ALLOWED_HOSTS
+    if settings.DEBUG and not allowed:
+        allowed = [".localhost", "127.0.0.1", "[::1]"]
+    if not domain or not validate_host(domain, allowed):
+        return True
+    origin = _header(scope, b"origin")
+    if origin is not None and origin.partition("://")[2] != host:
+        return True
+    return _header(scope, b"sec-fetch-site") not in (None, "same-origin", "none")
+
+
+def _bearer(scope: Any) -> str | None:
+    scheme, _, token = (_header(scope, b"authorization") or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None

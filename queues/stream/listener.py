@@ -1,0 +1,182 @@
+"""The plain stream socket, Unix or TCP: frames, each after its length."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from queues.core.errors import InvalidRequest, PayloadTooLarge
+from queues.engines import get_engine
+from queues.protocol.frames import (
+    MAX_FRAME,
+    LengthPrefixed,
+    TooLarge,
+    codec_of_frame,
+    length_prefixed,
+)
+
+from .peer import Peer
+
+logger = logging.getLogger("queues.stream")
+
+#: Connections that the kernel keeps until they are accepted.
+BACKLOG = 4_096
+
+
+class Listener:
+    """Serves the addresses ``unix:///path`` and ``tcp://host:port``."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = [parse_address(address) for address in addresses]
+        self._servers: list[asyncio.Server] = []
+        self._paths: list[Path] = []
+        self._connections: set[_Connection] = set()
+
+    async def start(self) -> None:
+        """Listen on all addresses. Raises OSError, saying which is taken."""
+        loop = asyncio.get_running_loop()
+        for address in self._addresses:
+            if isinstance(address, Path):
+                listening = _bind_unix(address)
+                self._paths.append(address)
+                server = await loop.create_unix_server(
+                    self._connection, sock=listening, backlog=BACKLOG
+                )
+            else:
+                host, port = address
+                server = await loop.create_server(self._connection, host, port, backlog=BACKLOG)
+            self._servers.append(server)
+
+    def stop(self) -> None:
+        """Listen no more. Clients hear from the engine that it stops."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.close_if_silent()
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        self._servers.clear()
+        self._paths.clear()
+
+    def _connection(self) -> _Connection:
+        return _Connection(self._connections)
+
+
+class _Connection(asyncio.Protocol):
+    """One client on a plain socket."""
+
+    def __init__(self, connections: set[_Connection]) -> None:
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._framing = LengthPrefixed(MAX_FRAME)
+        self._peer: Peer | None = None
+        self._transport: asyncio.Transport
+        self._flushing = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._connections.add(self)
+        transport.set_write_buffer_limits(high=2**26)  # the peer bounds what is unread
+        if transport.get_extra_info("sockname"):
+            sock = transport.get_extra_info("socket")
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        try:
+            frames = self._framing.receive(data)
+        except InvalidRequest:
+            # Not ours; maybe not even meant for us.
+            self._transport.close()
+            return
+        for frame in frames:
+            if isinstance(frame, TooLarge):
+                if self._peer is not None:
+                    detail = f"A frame may have at most {MAX_FRAME} bytes, not {frame.size}."
+                    self._peer.refuse(PayloadTooLarge(detail))
+                continue
+            if self._peer is None:
+                # It speaks as it is spoken to.
+                self._peer = Peer(get_engine(), codec_of_frame(frame), self._wake)
+            self._peer.receive(frame)
+
+    def _wake(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        assert self._peer is not None
+        frames = self._peer.data_to_send()
+        if frames:
+            self._transport.write(length_prefixed(frames))
+        if self._peer.closed is not None:
+            # What a slow client has not read is given up.
+            if self._peer.closed.code == "slow_consumer":
+                self._transport.abort()
+            else:
+                self._transport.close()
+
+    def close_if_silent(self) -> None:
+        """Close the connection of a client that has never said anything."""
+        if self._peer is None:
+            self._transport.close()
+
+    def eof_received(self) -> None:
+        """See asyncio.Protocol; the connection closes with its reading half."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._connections.discard(self)
+        if self._peer is not None:
+            self._peer.lost()
+
+
+def parse_address(address: str) -> Path | tuple[str, int]:
+    """Where ``unix:///path`` or ``tcp://host:port`` is. Raises ValueError."""
+    parts = urlsplit(address)
+    if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
+        return Path(parts.path)
+    if parts.scheme == "tcp" and parts.hostname and parts.port and not parts.path:
+        return parts.hostname, parts.port
+    raise ValueError(f"{address!r} is neither unix:///path nor tcp://host:port.")
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """A socket at ``path`` that only its owner may use; one that nobody serves is replaced."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(path.stat().st_mode) and not _is_served(path):
+            path.unlink()
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listening.bind(str(path))
+    except OSError as error:
+        listening.close()
+        raise OSError(error.errno, f"unix://{path}: {os.strerror(error.errno or 0)}") from error
+    finally:
+        os.umask(before)
+    return listening
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            return error.errno not in (errno.ECONNREFUSED, errno.ENOENT)
+    return True
