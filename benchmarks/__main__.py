@@ -18,6 +18,7 @@ from .harness import ROOT, Options, stop_with_signals
 
 PARTS = {
     "rpc": "rpc",
+    "http": "requests",
 }
 
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import Any
 
-from queues.client import AsyncClient, Delivery
-from queues.client.http import HttpTransport
-
-from . import direct
 from .chart import Panel, bars
-from .child import ready
+from .ends import Call, caller
 from .harness import (
     Meter,
     Noise,
@@ -45,77 +40,6 @@ from .servers import (
 CALLERS = (1, 16, 64)
 SIZE = 100
 WARM_UP = 0.7
-QUEUE = "bench"
-
-Call = Callable[[str], Awaitable[str]]
-
-
-# -- the ends, by what they speak -----------------------------------------------------------------
-
-
-def switch_client(kind: str, url: str) -> AsyncClient:
-    """The public client; over ``http`` it is kept to plain requests."""
-    return AsyncClient(transport=HttpTransport(url)) if kind == "http" else AsyncClient(url)
-
-
-async def serve(kind: str, url: str) -> None:
-    """Answer requests until terminated."""
-    if kind == "direct":
-        server = await direct.listen(int(url))
-        ready()
-        await server.serve_forever()
-    elif kind == "nats":
-        import nats
-
-        connection = await nats.connect(url)
-
-        async def respond(message: Any) -> None:
-            await message.respond(message.data)
-
-        await connection.subscribe(QUEUE, queue="workers", cb=respond)
-        await connection.flush()
-        ready()
-        await asyncio.Event().wait()
-    else:
-
-        async def echo(request: Delivery) -> str:
-            return request.payload
-
-        async with switch_client(kind, url) as client:
-            serving = asyncio.create_task(client.serve(QUEUE, echo, concurrency=256))
-            assert (await client.call(QUEUE, "ready?", wait_for_server=True)).payload == "ready?"
-            ready()
-            await serving
-
-
-@contextlib.asynccontextmanager
-async def caller(kind: str, url: str) -> AsyncIterator[Call]:
-    """A function that calls the service."""
-    if kind == "direct":
-        send = await direct.connect(int(url))
-
-        async def call_directly(payload: str) -> str:
-            return (await send(payload.encode())).decode()
-
-        yield call_directly
-    elif kind == "nats":
-        import nats
-
-        connection = await nats.connect(url)
-
-        async def call_nats(payload: str) -> str:
-            answer = await connection.request(QUEUE, payload.encode(), timeout=10)
-            return str(answer.data.decode())
-
-        yield call_nats
-        await connection.close()
-    else:
-        async with switch_client(kind, url) as client:
-
-            async def call(payload: str) -> str:
-                return (await client.call(QUEUE, payload, timeout=10)).payload
-
-            yield call
 
 
 async def call(
@@ -123,16 +47,16 @@ async def call(
 ) -> dict[str, Any]:
     """Call for some seconds; answers how many calls, their latencies and the CPU time."""
     async with caller(kind, url) as one:
-        return await drive([one] * callers, seconds, pids)
+        return await drive(one, callers, seconds, pids)
 
 
-async def drive(calls: list[Call], seconds: float, pids: dict[str, int]) -> dict[str, Any]:
-    """Let each function be called again and again, and measure after a warm-up."""
+async def drive(one: Call, callers: int, seconds: float, pids: dict[str, int]) -> dict[str, Any]:
+    """Call by ``callers`` at once, each again and again, and measure after a warm-up."""
     payload = secrets.token_hex(SIZE // 2)
     latencies: list[float] = []
     stopped = False
 
-    async def repeat(one: Call) -> None:
+    async def repeat() -> None:
         while not stopped:
             began = time.perf_counter()
             answer = await one(payload)
@@ -140,7 +64,7 @@ async def drive(calls: list[Call], seconds: float, pids: dict[str, int]) -> dict
             if answer != payload:
                 raise AssertionError(f"{payload!r} came back as {answer!r}")
 
-    tasks = [asyncio.create_task(repeat(one)) for one in calls]
+    tasks = [asyncio.create_task(repeat()) for _ in range(callers)]
     await _run_for(WARM_UP, tasks)
     latencies.clear()
     meter = Meter(pids)
@@ -199,8 +123,9 @@ class Lane:
         self.contender = contender
         self._processes = processes
         broker = contender.start(processes)
+        self.broker = broker
         self._url = str(free_port()) if broker is None else broker.url
-        service = processes.start_child("rpc:serve", kind=contender.kind, url=self._url)
+        service = processes.start_child("ends:serve", kind=contender.kind, url=self._url)
         self._pids = {"service": service.pid} | ({} if broker is None else {"switch": broker.pid})
         self.figures: dict[int, list[dict[str, Any]]] = {}
 

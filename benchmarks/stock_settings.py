@@ -2,6 +2,7 @@
 
 from switchproject.settings import *  # noqa: F403
 
+ROOT_URLCONF = "benchmarks.stock"
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
