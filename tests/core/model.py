@@ -1,6 +1,6 @@
 """A naive model of the switch: plain lists, and a scan for every question.
 
-It is written from the promises in docs/design.md, not from the code, and it is slow on purpose.
+It is written from the promises in docs/protocol.md, not from the code, and it is slow on purpose.
 Operations have the names and arguments of the real switch; answers are plain dicts of the same
 fields; refusals are ``Refused`` with the code. Numbers are predicted: one sequence, one step each.
 """
@@ -69,7 +69,8 @@ class Session:
     lease: float
     lease_ends: float
     expected_by: float
-    subscriptions: list[str] = field(default_factory=list)
+    subscriptions: dict[str, int] = field(default_factory=dict)
+    """The names of the queues, with the credit of each."""
     ended: bool = False
 
 
@@ -92,6 +93,18 @@ class Transfer(Wait):
     batch: list[tuple[int, Message]] = field(default_factory=list)
     joined: dict[str, int] = field(default_factory=dict)
     """When it began to wait for each queue, as the count of such beginnings."""
+
+
+@dataclass(eq=False)
+class Stream(Wait):
+    session: Session = None  # type: ignore[assignment]
+    room: int = 0
+    superseded: bool = False
+    again: list[tuple[int, Message]] = field(default_factory=list)
+    """What is to be pushed again before anything new."""
+    batch: list[tuple[int, Message]] = field(default_factory=list)
+    joined: dict[str, int] = field(default_factory=dict)
+    """As that of a Transfer."""
 
 
 @dataclass(eq=False)
@@ -145,6 +158,8 @@ class Model:
         self.messages: list[Message] = []
         self.sessions: list[Session] = []
         self.transfers: list[Transfer] = []
+        self.streams: list[Stream] = []
+        """Those that are open."""
         self.calls: list[Call] = []
         self.call_waits: list[CallWait] = []
         self.trace_waits: list[Wait] = []
@@ -195,6 +210,18 @@ class Model:
     def open_of(self, session: Session) -> list[Transfer]:
         return [t for t in self.transfers if t.session is session]
 
+    def stream_of(self, session: Session) -> Stream | None:
+        return next((s for s in self.streams if s.session is session), None)
+
+    def connected(self, session: Session) -> bool:
+        """Its lease does not run."""
+        return bool(self.open_of(session) or self.stream_of(session))
+
+    def may_be_pushed(self, stream: Stream, name: str) -> bool:
+        """Whether a stream has room, and credit for one more message of the queue."""
+        held = [m for m in self.held_by(stream.session) if m.queue == name]
+        return stream.room > 0 and len(held) < stream.session.subscriptions[name]
+
     def remembered(self, call: Call) -> Key | None:
         return next((k for k in self.keys if k.call is call), None)
 
@@ -207,7 +234,7 @@ class Model:
         return None
 
     def overdue(self, session: Session, now: float) -> bool:
-        return not self.open_of(session) and now > session.expected_by
+        return not self.connected(session) and now > session.expected_by
 
     def status(self, name: str, now: float) -> str:
         if name not in self.left:
@@ -216,7 +243,8 @@ class Model:
             silent = all(self.overdue(s, now) for s in sessions)
             return "crashed_or_deadlocked" if silent else "running"
         left = self.left[name]
-        return "crashed_or_deadlocked" if left and left[1] == "lease_expired" else "stopped"
+        crashed = left and left[1] in ("lease_expired", "disconnected")
+        return "crashed_or_deadlocked" if crashed else "stopped"
 
     def holds(self, number: int, message: Message) -> bool:
         return message.state == "held" and message.delivery == number
@@ -238,7 +266,7 @@ class Model:
             if m.state == "held" and m.ack_due is not None:
                 found.append((m.ack_due, ACK_TIMEOUT, m.id))
         for s in self.sessions:
-            if not self.open_of(s):
+            if not self.connected(s):
                 found.append((s.lease_ends, LEASE_ENDS, s.token))
         for k in self.keys:
             found.append((k.forget_at, KEY_FORGOTTEN, (k.queue, k.text)))
@@ -334,12 +362,15 @@ class Model:
         for transfer in self.open_of(session):
             self.wake(transfer)
             self.transfers.remove(transfer)
+        if stream := self.stream_of(session):
+            self.wake(stream)
+            self.streams.remove(stream)
         for name in session.subscriptions:
             self.forget_consumers(name)
         for message in sorted(self.held_by(session), key=lambda m: m.id):
             self.give_back(message, now, reason)
         for name in self.owned(session):
-            self.destroy(name, session.client)
+            self.destroy(name, session.client, now)
         self.say(reason, client=session.client)
 
     def touch(
@@ -358,6 +389,115 @@ class Model:
                 self.start_ack_timeout(message, now)
                 answer["touched"].append(id)
         return answer
+
+    # -- streams --------------------------------------------------------------------------------
+
+    def open_stream(
+        self, token: str, client: str, lease: float, *, room: int, now: float
+    ) -> tuple[dict[str, Any], Stream]:
+        answer = self.login(token, client, lease, now=now)
+        return answer, self.connect(self.sessions[-1], room)
+
+    def resume_stream(
+        self, token: str | None, *, after: int | None, room: int, now: float
+    ) -> tuple[dict[str, Any], Stream]:
+        session = self.session(token, now)
+        if older := self.stream_of(session):
+            older.superseded = True
+            self.wake(older)
+            self.streams.remove(older)
+        stream = self.connect(session, room)
+        if after is not None:
+            held = [(m.delivery, m) for m in self.held_by(session)]
+            stream.again = [entry for entry in held if entry[0] > after]
+        # What is pushed again here is no longer on its way in an answer.
+        for transfer in self.open_of(session):
+            transfer.batch = [entry for entry in transfer.batch if entry not in stream.again]
+        self.say("resumed", client=session.client)
+        self.push_all(stream, now)
+        answer = {
+            "session": session.token,
+            "client": session.client,
+            "lease": session.lease,
+            "instance": self.instance,
+        }
+        return answer, stream
+
+    def connect(self, session: Session, room: int) -> Stream:
+        stream = Stream(self.count(), float("inf"), session=session, room=room)
+        self.streams.append(stream)
+        return stream
+
+    def close_stream(self, stream: Stream, *, now: float, slow: bool = False) -> None:
+        self.advance(now)
+        if stream.done:
+            return
+        stream.done = True
+        self.streams.remove(stream)
+        session = stream.session
+        if slow:
+            self.say("slow_consumer", client=session.client)
+        if session.lease == 0:
+            self.end_session(session, now, "disconnected")
+        else:
+            session.lease_ends = session.expected_by = now + session.lease
+            self.say("disconnected", client=session.client)
+
+    def grant(self, stream: Stream, room: int, *, now: float) -> None:
+        self.advance(now)
+        had_none = stream.room <= 0
+        stream.room = room
+        if had_none and not stream.done:
+            self.push_all(stream, now)
+
+    def take(self, stream: Stream) -> list[dict[str, Any]]:
+        taken = [self.delivery(m) for number, m in stream.batch if self.holds(number, m)]
+        stream.batch = []
+        return taken
+
+    def push_all(self, stream: Stream, now: float) -> None:
+        """Everything again, then everything new, oldest first; then wait for more."""
+        while stream.again and stream.room > 0:
+            entry = stream.again.pop(0)
+            if self.holds(*entry):
+                self.put(stream, *entry)
+        if stream.again:
+            return
+        mine = stream.session.subscriptions
+        while ready := [
+            m
+            for m in self.messages
+            if m.state == "ready" and m.queue in mine and self.may_be_pushed(stream, m.queue)
+        ]:
+            self.push(min(ready, key=lambda m: m.id), stream, now)
+        for name in mine:
+            self.join(stream, name)
+
+    def push(self, message: Message, stream: Stream, now: float) -> None:
+        assert not stream.done
+        assert not stream.again
+        assert self.may_be_pushed(stream, message.queue)
+        self.hold(message, stream.session, now)
+        self.put(stream, message.delivery, message)
+
+    def put(self, stream: Stream, number: int, message: Message) -> None:
+        stream.room -= draft_size(message.draft)
+        if not stream.batch:
+            self.woken.append(stream)
+        stream.batch.append((number, message))
+
+    def join(self, stream: Stream, name: str) -> None:
+        """Wait for a queue behind all others; who waits already keeps the place."""
+        if self.may_be_pushed(stream, name):
+            stream.joined.setdefault(name, self.count())
+
+    def holds_less(self, session: Session, name: str, now: float) -> None:
+        """There may be credit again."""
+        stream = self.stream_of(session)
+        if stream and not stream.again and name in session.subscriptions:
+            self.join(stream, name)
+            if name in self.queues:
+                self.offer(name, now)
 
     # -- queues ---------------------------------------------------------------------------------
 
@@ -430,14 +570,17 @@ class Model:
     def destroy_queue(self, name: str, *, now: float, token: str | None = None) -> None:
         client = self.sender(token, now)
         self.own_queue(name, token)
-        self.destroy(name, client)
+        self.destroy(name, client, now)
 
-    def destroy(self, name: str, client: str | None) -> None:
+    def destroy(self, name: str, client: str | None, now: float) -> None:
         messages = self.of(name)
+        holders = self.holders(messages)
         for message in messages:
             self.remove(message, "destroyed")
         self.keys = [k for k in self.keys if k.queue != name]
         del self.queues[name]
+        for holder in holders:
+            self.holds_less(holder, name, now)
         self.forget_consumers(name)
         self.say("queue_destroyed", name, client=client, detail=f"{len(messages)} messages")
 
@@ -448,11 +591,19 @@ class Model:
         self.own_queue(name, token)
         states = ["ready", "delayed"] if state is None else [state]
         doomed = [m for m in self.of(name) if m.state in states]
+        holders = self.holders(doomed)
         for message in doomed:
             self.remove(message, "purged")
         detail = f"{len(doomed)} {' and '.join(states)}"
         self.say("purged", name, client=client, detail=detail)
+        for holder in holders:
+            self.holds_less(holder, name, now)
         return {"purged": len(doomed)}
+
+    def holders(self, messages: list[Message]) -> list[Session]:
+        """Who holds some of them, who has held one longest first."""
+        held = sorted((m for m in messages if m.holder), key=lambda m: m.delivery)
+        return list(dict.fromkeys(m.holder for m in held if m.holder))
 
     def replay_dead(
         self,
@@ -492,7 +643,7 @@ class Model:
     def info(self, name: str, now: float) -> dict[str, Any]:
         queue = self.queues[name]
         ready = self.of(name, "ready")
-        waiting = [t for t in self.transfers if name in t.session.subscriptions and not t.done]
+        waiting = [w for w in self.line(name) if not w.done]
         return {
             "name": name,
             "kind": "transient" if queue.owner else "persistent",
@@ -574,27 +725,37 @@ class Model:
 
     # -- subscribing and receiving --------------------------------------------------------------
 
-    def subscribe(self, name: str, *, token: str | None, now: float) -> None:
+    def subscribe(
+        self, name: str, *, token: str | None, now: float, credit: int | None = None
+    ) -> None:
         session = self.session(token, now)
         self.own_queue(name, token)
-        if name in session.subscriptions:
-            return
-        if len(session.subscriptions) >= self.limits.subscriptions:
-            raise Refused("too_many_subscriptions")
-        session.subscriptions.append(name)
-        self.left.setdefault(name, None)
-        self.say("subscribed", name, client=session.client)
-        for transfer in self.open_of(session):
-            transfer.joined[name] = self.count()
-        self.offer(name, now)
+        stream = self.stream_of(session)
+        if name not in session.subscriptions:
+            if len(session.subscriptions) >= self.limits.subscriptions:
+                raise Refused("too_many_subscriptions")
+            session.subscriptions[name] = credit or 0
+            self.left.setdefault(name, None)
+            self.say("subscribed", name, client=session.client)
+            for transfer in self.open_of(session):
+                transfer.joined[name] = self.count()
+            self.offer(name, now)
+        elif credit is not None:
+            session.subscriptions[name] = credit
+        if stream:
+            held = [m for m in self.held_by(session) if m.queue == name]
+            if len(held) >= session.subscriptions[name]:
+                stream.joined.pop(name, None)
+            self.holds_less(session, name, now)
 
     def unsubscribe(self, name: str, *, token: str | None, now: float) -> None:
         session = self.session(token, now)
         if name in session.subscriptions:
-            session.subscriptions.remove(name)
+            del session.subscriptions[name]
             self.left[name] = (session.client, "unsubscribed")
-            for transfer in self.open_of(session):
-                del transfer.joined[name]
+            for wait in self.line(name):
+                if wait.session is session:
+                    del wait.joined[name]
             self.forget_consumers(name)
             self.say("unsubscribed", name, client=session.client)
 
@@ -669,32 +830,49 @@ class Model:
             self.hand_over(message, transfer, now)
 
     def hand_over(self, message: Message, transfer: Transfer, now: float) -> None:
+        self.hold(message, transfer.session, now)
+        transfer.batch.append((message.delivery, message))
+
+    def hold(self, message: Message, session: Session, now: float) -> None:
         assert message.state == "ready"
         message.state = "held"
-        message.holder = transfer.session
+        message.holder = session
         message.delivery = self.number()
         message.held_since = now
         message.count += 1
         message.ack_due = None
         self.queues[message.queue].delivered += 1
         self.start_ack_timeout(message, now)
-        transfer.batch.append((message.delivery, message))
-        self.say("delivered", message.queue, message.id, transfer.session.client)
+        self.say("delivered", message.queue, message.id, session.client)
 
     def start_ack_timeout(self, message: Message, now: float) -> None:
         timeout = self.queues[message.queue].policy.ack_timeout
         message.ack_due = None if timeout is None else now + timeout
 
+    def line(self, name: str) -> list[Transfer | Stream]:
+        """Who waits for the queue, the longest waiting first."""
+        waits: list[Transfer | Stream] = [*self.transfers, *self.streams]
+        return sorted((w for w in waits if name in w.joined), key=lambda w: w.joined[name])
+
     def offer(self, name: str, now: float) -> None:
-        """One ready message for each Transfer that waits, the longest waiting first."""
+        """Ready messages go to those who wait, one each, in turns.
+
+        A stream keeps its place until its turn, also without room or credit; then it is passed.
+        """
         while True:
             ready = self.of(name, "ready")
-            waiting = [t for t in self.transfers if name in t.joined and not t.done]
+            waiting = [w for w in self.line(name) if not w.done]
             if not ready or not waiting:
                 return
-            transfer = min(waiting, key=lambda t: t.joined[name])
-            self.hand_over(ready[0], transfer, now)
-            self.wake(transfer)
+            first = waiting[0]
+            if isinstance(first, Transfer):
+                self.hand_over(ready[0], first, now)
+                self.wake(first)
+            else:
+                del first.joined[name]
+                if self.may_be_pushed(first, name):
+                    self.push(ready[0], first, now)
+                    self.join(first, name)
 
     def collect(self, transfer: Transfer, *, now: float) -> dict[str, Any]:
         self.advance(now)
@@ -770,14 +948,16 @@ class Model:
                 foreign = foreign or message.holder is not None
             else:
                 answer["acked"].append(id)
-                self.finish(message, "acked")
+                self.finish(message, "acked", now)
         return answer, foreign
 
-    def finish(self, message: Message, kind: str) -> None:
-        assert message.holder is not None
+    def finish(self, message: Message, kind: str, now: float) -> None:
+        holder = message.holder
+        assert holder is not None
         self.queues[message.queue].acked += 1
-        self.say(kind, message.queue, message.id, message.holder.client)
+        self.say(kind, message.queue, message.id, holder.client)
         self.remove(message, kind)
+        self.holds_less(holder, message.queue, now)
 
     def nack(
         self,
@@ -804,6 +984,7 @@ class Model:
                     self.give_back(message, now, "nack", delay)
                 else:
                     self.die(message, "rejected")
+                    self.holds_less(session, message.queue, now)
         if foreign and not answer["released"]:
             raise Refused("not_holder")
         return answer
@@ -827,7 +1008,7 @@ class Model:
             raise Refused("not_holder")
         request = message.draft
         if request.reply_to is None:
-            self.finish(message, "acked")
+            self.finish(message, "acked", now)
             return {"id": None, "state": "no_reply_to"}
         correlation = request.correlation_id
         draft = Draft(
@@ -843,13 +1024,14 @@ class Model:
         elif call is None and request.reply_to in self.queues:
             freed = draft_size(request)
             id = self.enqueue(request.reply_to, draft, session.client, now, freed).id
-        self.finish(message, "replied")
+        self.finish(message, "replied", now)
         return {"id": id, "state": "caller_gone" if id is None else None}
 
     def give_back(self, message: Message, now: float, cause: str, delay: float = 0.0) -> None:
-        assert message.holder is not None
+        holder = message.holder
+        assert holder is not None
         limit = self.queues[message.queue].policy.max_deliveries
-        self.say("released", message.queue, message.id, message.holder.client, cause)
+        self.say("released", message.queue, message.id, holder.client, cause)
         message.holder = None
         if message.expires_at is not None and message.expires_at <= now:
             self.expire(message, now)
@@ -860,6 +1042,7 @@ class Model:
             message.due_at = now + delay
         else:
             self.make_ready(message, now)
+        self.holds_less(holder, message.queue, now)
 
     def make_ready(self, message: Message, now: float) -> None:
         if message.expires_at is not None and message.expires_at <= now:
@@ -900,7 +1083,10 @@ class Model:
         if message is None or message.queue != name:
             raise Refused("message_not_found")
         self.say("dropped", name, id, client, "operator")
+        holder = message.holder
         self.remove(message, "dropped")
+        if holder:
+            self.holds_less(holder, name, now)
 
     def remove(self, message: Message, fate: str) -> None:
         self.fates[message.id] = fate

@@ -24,7 +24,7 @@ from queues.core.limits import Limits
 from queues.core.messages import Draft, Failure, Reply, State
 from queues.core.queue import Policy
 from queues.core.switch import Switch
-from queues.core.waits import CallWait, TraceWait, TransferWait, Wait
+from queues.core.waits import CallWait, Stream, TraceWait, TransferWait, Wait
 
 from . import model as naive
 from .model import Model, Refused
@@ -61,6 +61,8 @@ failures = st.sampled_from([None, None, Failure("oops", "It broke.")])
 keys = st.sampled_from([None, None, "k1", "k2"])
 leases = st.sampled_from([20.0, 60.0, 5.0, 2.5])
 timeouts = st.sampled_from([0.0, 4.0, 4.0, 20.0])
+credits = st.sampled_from([None, 0, 1, 1, 2, 3])
+rooms = st.sampled_from([1_000, 1_000, 1_000, 60, 30, 1, 0])
 steps = st.sampled_from([0.25, 1.0, 1.0, 2.0, 5.0, 30.0])
 
 
@@ -101,10 +103,12 @@ class SwitchMachine(RuleBasedStateMachine):
         self.now = 5_000.0
         self.agreed = False
         self.transfers: list[tuple[TransferWait, naive.Transfer]] = []
+        self.streams: list[tuple[Stream, naive.Stream]] = []
+        self.last_pushed: dict[Stream, int] = {}
         self.calls: list[tuple[CallWait, naive.CallWait]] = []
         self.watches: list[tuple[TraceWait, naive.Wait]] = []
         self.model_wait: dict[Wait, naive.Wait] = {}
-        self.woken_ever: set[Wait] = set()
+        self.woken_for: set[tuple[Wait, str]] = set()
         self.logins = 0
         self.ended_tokens: list[str] = []
         self.finished: set[int] = set()
@@ -123,6 +127,8 @@ class SwitchMachine(RuleBasedStateMachine):
         first=policies,
         second=policies,
         subscribed=st.sampled_from(["1a 1b 2a", "1a 2a 2b", "1a 1b 2a 2b", "1b 2a", "1a"]),
+        streaming=st.sampled_from(["", "", "1", "2", "12", "21"]),
+        credit=st.sampled_from([1, 2, 3]),
         sent=st.lists(st.sampled_from("aab"), max_size=4),
         polled=st.lists(st.sampled_from(["s001", "s002"]), max_size=4),
     )
@@ -133,6 +139,8 @@ class SwitchMachine(RuleBasedStateMachine):
         first: Policy,
         second: Policy,
         subscribed: str,
+        streaming: str,
+        credit: int,
         sent: list[str],
         polled: list[str],
     ) -> None:
@@ -155,7 +163,10 @@ class SwitchMachine(RuleBasedStateMachine):
         self.log_in("1", 20.0)
         self.log_in("2", 5.0)
         for client, name in subscribed.split():
-            self.both("subscribe", name, token=f"s00{client}")
+            given = credit if client in streaming else None
+            self.both("subscribe", name, token=f"s00{client}", credit=given)
+        for client in streaming:
+            self.both_stream("resume_stream", f"s00{client}", after=None, room=1_000)
         for name in sent:
             self.both("send", name, Draft(payload=name, reply_to="b"))
         for token in polled:
@@ -187,16 +198,35 @@ class SwitchMachine(RuleBasedStateMachine):
         self.compare()
         return real, model
 
+    def both_stream(self, operation: str, *args: Any, **fields: Any) -> Any:
+        """The same for an operation that makes a stream: the pair, or None if refused."""
+        self.agreed = False
+        real = outcome(lambda: getattr(self.switch, operation)(*args, now=self.now, **fields))
+        model = outcome(lambda: getattr(self.model, operation)(*args, now=self.now, **fields))
+        if real[0] == "refused" or model[0] == "refused":
+            assert real == model, f"{operation}: {real} is not {model}"
+            self.compare()
+            return None
+        assert plain(real[0]) == model[0]
+        pair = real[1], model[1]
+        self.model_wait[real[1]] = model[1]
+        self.streams.append(pair)
+        self.compare()
+        return pair
+
     def compare(self) -> None:
         self.compare_numbers()
         self.compare_events()
         self.compare_waits()
         self.compare_state()
+        self.compare_streams()
         self.every_message_is_in_one_place()
         self.a_held_message_has_one_holder()
         self.what_is_finished_stays_gone()
         self.the_oldest_ready_message_is_first()
         self.nobody_waits_for_a_ready_message()
+        self.streams_are_pushed_what_they_can_get()
+        self.what_is_to_be_pushed_is_held_by_its_session()
         self.bounds_hold()
         self.bytes_are_counted_exactly()
         self.deadlines_are_of_living_things()
@@ -229,16 +259,19 @@ class SwitchMachine(RuleBasedStateMachine):
                 self.finished.add(message)
 
     def compare_waits(self) -> None:
-        """One wake for each wait that ended, and the same waits have ended."""
+        """One wake for each wait that ended, or stream that has something; and the same ended."""
         woken = self.switch.woken
-        assert len(set(woken)) == len(woken)
-        assert not self.woken_ever & set(woken), "a wait was woken twice"
-        self.woken_ever.update(woken)
-        assert {self.model_wait[w] for w in woken} == set(self.model.woken)
-        assert len(self.model.woken) == len(woken)
+        for wait in woken:
+            reasons = [("end", wait.done)]
+            if isinstance(wait, Stream):
+                reasons.append(("batch", bool(wait.batch)))
+            news = {(wait, why) for why, true in reasons if true} - self.woken_for
+            assert news, "a wait was woken for nothing new"
+            self.woken_for.add(min(news, key=lambda new: new[1]))
+        assert Counter(self.model_wait[w] for w in woken) == Counter(self.model.woken)
         woken.clear()
         self.model.woken.clear()
-        for real, model in [*self.transfers, *self.calls, *self.watches]:
+        for real, model in [*self.transfers, *self.streams, *self.calls, *self.watches]:
             assert real.done == model.done
         for call, naive_call in self.calls:
             assert plain(call.response) == naive_call.response
@@ -278,10 +311,15 @@ class SwitchMachine(RuleBasedStateMachine):
         assert list(switch.sessions) == [s.token for s in model.sessions]
         for s in model.sessions:
             session = switch.sessions[s.token]
-            assert list(session.subscriptions) == s.subscriptions
+            assert list(session.subscriptions) == list(s.subscriptions)
+            for name, subscription in session.subscriptions.items():
+                assert subscription.credit == s.subscriptions[name]
+                assert subscription.held == sum(m.queue == name for m in model.held_by(s))
             assert list(session.held) == [m.delivery for m in model.held_by(s)]
             assert sorted(session.owned) == sorted(model.owned(s))
-            assert session.open == len(model.open_of(s))
+            stream = model.stream_of(s)
+            assert self.model_wait.get(session.stream) is stream
+            assert session.open == len(model.open_of(s)) + (stream is not None)
             assert session.next_transfer_by == s.expected_by
         assert switch.consumers.keys() == model.left.keys()
         for name, consumers in switch.consumers.items():
@@ -292,6 +330,16 @@ class SwitchMachine(RuleBasedStateMachine):
             assert (address in switch.calls) == bool(model.call_at(address))
         self.calls_made |= switch.calls.keys()
         assert switch.bytes == model.bytes()
+
+    def compare_streams(self) -> None:
+        """The same is to be pushed in the same order, and room is left for as much."""
+        open_now = [w for w in self.switch.waiting() if isinstance(w, Stream)]
+        assert {self.model_wait[w] for w in open_now} == set(self.model.streams)
+        for real, model in self.streams:
+            assert real.superseded == model.superseded
+            assert [number for number, _ in real.batch] == [number for number, _ in model.batch]
+            if not real.done:
+                assert real.room == model.room
 
     def compare_message(self, m: naive.Message) -> None:
         real = self.switch._messages[m.id]
@@ -348,6 +396,26 @@ class SwitchMachine(RuleBasedStateMachine):
             consumers = self.switch.consumers.get(name)
             if queue.ready and consumers is not None:
                 assert all(wait.done for wait in consumers.waits)
+
+    def streams_are_pushed_what_they_can_get(self) -> None:
+        switch = self.switch
+        for session in switch.sessions.values():
+            stream = session.stream
+            if stream is None or stream.room <= 0:
+                continue
+            assert not stream.done
+            assert not stream.resend, "there is room to push it again"
+            for name, subscription in session.subscriptions.items():
+                if subscription.held < subscription.credit:
+                    assert stream in switch.consumers[name].waits
+                    assert name not in switch.queues or not switch.queues[name].ready
+
+    def what_is_to_be_pushed_is_held_by_its_session(self) -> None:
+        for session in self.switch.sessions.values():
+            if session.stream is not None:
+                batch = [n for n, m in session.stream.batch if self.switch._holds(n, m)]
+                assert batch == sorted(set(batch))
+                assert set(batch) <= session.held.keys()
 
     def bounds_hold(self) -> None:
         switch, limits = self.switch, self.switch.limits
@@ -460,9 +528,13 @@ class SwitchMachine(RuleBasedStateMachine):
     def login(self, data: st.DataObject, client: str, lease: float) -> None:
         token = self.log_in(client, lease)
         if token in self.switch.sessions:
-            for name in self.switch.queues:
-                if data.draw(st.booleans(), label=f"subscribe to {name}"):
-                    self.both("subscribe", name, token=token)
+            self.subscribe_to_some(data, token)
+
+    def subscribe_to_some(self, data: st.DataObject, token: str) -> None:
+        for name in self.switch.queues:
+            if data.draw(st.booleans(), label=f"subscribe to {name}"):
+                credit = data.draw(credits, label="credit")
+                self.both("subscribe", name, token=token, credit=credit)
 
     def log_in(self, client: str, lease: float) -> str:
         self.logins += 1
@@ -612,9 +684,9 @@ class SwitchMachine(RuleBasedStateMachine):
 
     # -- receiving ------------------------------------------------------------------------------
 
-    @rule(data=st.data())
-    def subscribe(self, data: st.DataObject) -> None:
-        self.both("subscribe", self.name(data), token=self.token(data))
+    @rule(data=st.data(), credit=credits)
+    def subscribe(self, data: st.DataObject, credit: int | None) -> None:
+        self.both("subscribe", self.name(data), token=self.token(data), credit=credit)
 
     @rule(data=st.data())
     def unsubscribe(self, data: st.DataObject) -> None:
@@ -825,6 +897,190 @@ class SwitchMachine(RuleBasedStateMachine):
         lost = {id for _, _, id, _, cause in self.model.events[known:] if cause == "poll_lost"}
         for id, number in held:
             assert id not in lost or (id, number) not in self.shown, "somebody has it already"
+
+    # -- streams --------------------------------------------------------------------------------
+
+    @rule(
+        data=st.data(),
+        client=st.sampled_from("123"),
+        lease=st.sampled_from([0.0, 0.0, 5.0, 20.0]),
+        room=rooms,
+    )
+    def open_stream(self, data: st.DataObject, client: str, lease: float, room: int) -> None:
+        self.logins += 1
+        token = f"s{self.logins:03}"
+        pair = self.both_stream("open_stream", token, f"client {client}", lease, room=room)
+        if pair is not None:
+            self.subscribe_to_some(data, token)
+
+    @rule(data=st.data(), room=rooms)
+    def resume_stream(self, data: st.DataObject, room: int) -> None:
+        token = self.token(data)
+        session = self.switch.sessions.get(token or "")
+        numbers: list[int | None] = [None, 0, 0]
+        if session is not None:
+            numbers += [*session.held, self.last_next.get(session.token, 0)]
+            if session.stream is not None:
+                numbers += [self.last_pushed.get(session.stream, 0)] * 3
+        after = data.draw(st.sampled_from(numbers), label="after")
+        self.both_stream("resume_stream", token, after=after, room=room)
+
+    def stream(self, data: st.DataObject) -> tuple[Stream, naive.Stream]:
+        """Mostly one that is open."""
+        running = [pair for pair in self.streams if not pair[0].done]
+        ended = [pair for pair in self.streams if pair[0].done][-2:]
+        self.streams = ended + running
+        return data.draw(st.sampled_from(running * 4 + ended), label="stream")
+
+    @precondition(lambda self: self.streams)
+    @rule(data=st.data(), slow=st.booleans())
+    def close_stream(self, data: st.DataObject, slow: bool) -> None:
+        self.close(self.stream(data), slow)
+
+    def close(self, pair: tuple[Stream, naive.Stream], slow: bool = False) -> None:
+        self.agreed = False
+        real, model = pair
+        self.switch.close_stream(real, now=self.now, slow=slow)
+        self.model.close_stream(model, now=self.now, slow=slow)
+        self.compare()
+        if real.session.ended:
+            self.ended_tokens.append(real.session.token)
+
+    @precondition(lambda self: self.streams)
+    @rule(data=st.data(), room=rooms)
+    def grant(self, data: st.DataObject, room: int) -> None:
+        self.give_room(self.stream(data), room)
+
+    def give_room(self, pair: tuple[Stream, naive.Stream], room: int) -> None:
+        self.agreed = False
+        self.switch.grant(pair[0], room, now=self.now)
+        self.model.grant(pair[1], room, now=self.now)
+        self.compare()
+
+    @precondition(lambda self: self.streams)
+    @rule(data=st.data())
+    def take(self, data: st.DataObject) -> None:
+        self.take_from(self.stream(data))
+
+    def take_from(self, pair: tuple[Stream, naive.Stream]) -> None:
+        self.agreed = False
+        real, model = pair
+        taken = [plain(delivery) for delivery in self.switch.take(real)]
+        assert taken == self.model.take(model)
+        self.woken_for.discard((real, "batch"))
+        self.compare()
+        for m in taken:
+            assert m["id"] not in self.finished, "an acked message was pushed again"
+            holder = self.switch._messages[m["id"]].hold
+            assert holder is not None
+            assert holder.session is real.session
+            assert m["delivery"] > self.last_pushed.get(real, 0), "numbers of a stream must grow"
+            self.last_pushed[real] = m["delivery"]
+            self.shown.add((m["id"], m["delivery"]))
+
+    @precondition(lambda self: self.streams)
+    @rule(
+        data=st.data(),
+        credit=st.sampled_from([None, 1, 1, 2, 3]),
+        sent=st.integers(1, 3),
+        then=st.sampled_from(
+            ["nothing", "ack", "nack", "reject", "later", "reply", "drop", "purge", "destroy"]
+        ),
+    )
+    def push(self, data: st.DataObject, credit: int | None, sent: int, then: str) -> None:
+        """A stream that is open is pushed messages, and one of them ends in some way."""
+        self.both("advance")
+        pair = self.stream(data)
+        session = pair[0].session
+        if session.ended or not self.switch.queues:
+            return
+        token = session.token
+        names = [*session.subscriptions] * 3 + [*self.switch.queues]
+        name = data.draw(st.sampled_from(names), label="name")
+        self.both("subscribe", name, token=token, credit=credit)
+        for _ in range(sent):
+            self.both("send", name, Draft(payload="x", reply_to="a"))
+        if data.draw(st.booleans(), label="take"):
+            self.take_from(pair)
+        held = [m.id for m in session.held.values() if m.queue == name]
+        if not held:
+            return
+        id = data.draw(st.sampled_from(held), label="id")
+        if then == "ack":
+            self.both("ack", [id], token=token)
+        elif then == "nack":
+            self.both("nack", [id], token=token)
+        elif then == "reject":
+            self.both("nack", [id], token=token, requeue=False)
+        elif then == "later":
+            self.both("nack", [id], token=token, delay=2.0)
+        elif then == "reply":
+            self.both("reply", Reply(id=id, payload="y"), token=token)
+        elif then == "drop":
+            self.both("drop_message", name, id)
+        elif then == "purge":
+            self.both("purge_queue", name, State.HELD, token=token)
+        elif then == "destroy":
+            self.both("destroy_queue", name, token=token)
+            self.both("create_queue", name)
+            self.both("send", name, Draft(payload="x"))
+
+    @precondition(lambda self: self.streams)
+    @rule(
+        data=st.data(),
+        pause=st.sampled_from([None, None, 0.0, 1.0, 30.0]),
+        after=st.sampled_from([None, 0, "seen", "seen"]),
+        room=rooms,
+        acked=st.booleans(),
+    )
+    def reconnect(
+        self,
+        data: st.DataObject,
+        pause: float | None,
+        after: int | str | None,
+        room: int,
+        acked: bool,
+    ) -> None:
+        """A client takes up its session on a new connection, the old one being cut or not yet."""
+        self.both("advance")
+        pair = self.stream(data)
+        token = pair[0].session.token
+        self.take_from(pair)
+        name = self.name(data)
+        self.both("send", name, Draft(payload="x"))
+        if pause is not None:
+            self.close(pair)
+            self.both("send", name, Draft(payload="x"))
+            self.now += pause
+        seen = self.last_pushed.get(pair[0], 0) if after == "seen" else after
+        newer = self.both_stream("resume_stream", token, after=seen, room=room)
+        if newer is None:
+            return
+        held = [m.id for m in newer[0].session.held.values()]
+        if acked and held:
+            self.both("ack", [data.draw(st.sampled_from(held), label="id")], token=token)
+        self.both("send", name, Draft(payload="x"))
+        self.give_room(newer, 1_000)
+        self.take_from(newer)
+
+    @rule(data=st.data(), credit=st.sampled_from([1, 2, 3]), sent=st.integers(1, 5))
+    def compete(self, data: st.DataObject, credit: int, sent: int) -> None:
+        """All sessions want the same queue, by a stream or by a Transfer."""
+        self.both("advance")
+        if not self.switch.queues:
+            return
+        name = data.draw(st.sampled_from([*self.switch.queues]), label="name")
+        for token in data.draw(st.permutations([*self.switch.sessions]), label="tokens"):
+            session = self.switch.sessions[token]
+            self.both("subscribe", name, token=token, credit=credit)
+            if session.stream is None:
+                if data.draw(st.booleans(), label="by stream"):
+                    self.both_stream("resume_stream", token, after=None, room=1_000)
+                else:
+                    pair = self.both_wait("transfer", token=token, timeout=4.0)
+                    self.transfers.append(pair)
+        for _ in range(sent):
+            self.both("send", name, Draft(payload="x"))
 
     # -- acknowledging --------------------------------------------------------------------------
 
@@ -1089,6 +1345,8 @@ class SwitchMachine(RuleBasedStateMachine):
         assert not switch._messages
         assert not switch._waits
         assert not switch._trace_waits
+        assert not switch.waiting()
+        assert all(stream.done for stream, _ in self.streams)
         assert len(switch._deadlines) == 0
         assert switch.next_deadline() is None
         assert switch.bytes == 0
