@@ -37,9 +37,9 @@ from queues.core.limits import MAX_WAIT
 from queues.core.messages import Delivery, Response, State
 from queues.protocol import operations as forms
 
-from .http import HttpTransport
 from .serving import GRACE, Handler, Server
 from .session import POLL, Session
+from .stream import transport_for
 from .transport import Operation, Transport
 
 T = TypeVar("T")
@@ -90,8 +90,12 @@ class Receiving(AsyncIterator[Delivery]):
 class AsyncClient:
     """A client of the switch at ``url``, for one event loop.
 
+    ``http://`` and ``https://`` are a WebSocket at the address of the web server, or HTTP where
+    there is none; ``unix:///path`` and ``tcp://host:port`` are plain sockets.
     ``name`` is what operators see; by default program, process id and host. ``lease`` is how
-    many seconds the switch keeps the session after the last sign of life. ``wait`` is how many
+    many seconds the switch keeps the session after the connection is gone: by default 0, so that
+    what is held goes to another at once; over HTTP it counts from the last sign of life, and is 30.
+    ``wait`` is how many
     seconds an operation tries to reach a switch that is away: 0 fails at once with Unreachable,
     ``math.inf`` waits for as long as it takes. ``serve`` and ``transfer`` wait in any case.
 
@@ -107,14 +111,14 @@ class AsyncClient:
         url: str = DEFAULT_URL,
         *,
         name: str | None = None,
-        lease: float = 30.0,
+        lease: float | None = None,
         wait: float = 0.0,
         transport: Transport | None = None,
     ) -> None:
         self.name = name or default_name()
         self.lease = lease
         self.wait = wait
-        self._transport = transport or HttpTransport(url)
+        self._transport = transport or transport_for(url)
         self._session = Session(self._transport, self.name, lease)
         self._received: deque[Delivery] = deque()
         """Messages that arrived and were not taken yet."""
@@ -487,7 +491,8 @@ class AsyncClient:
         Raises NotOwner, InvalidName, TooManyQueues.
         """
         self._check_open()
-        session = Session(self._transport, self.name, self.lease)
+        transport = self._transport.another()
+        session = Session(transport, self.name, self.lease)
         server = Server(session, queue, function, concurrency, grace)
         task = asyncio.create_task(server.run(), name=f"serve {queue}")
         self._serving.add(task)
@@ -499,6 +504,8 @@ class AsyncClient:
                 cancelled = error
                 task.cancel()  # the first time it stops, the second time at once
         self._serving.discard(task)
+        if transport is not self._transport:
+            await transport.close()
         if cancelled is not None:
             raise cancelled
         if not task.cancelled():

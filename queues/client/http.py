@@ -80,6 +80,12 @@ class HttpTransport:
         self._idle: deque[Connection] = deque()
         self._closed = False
 
+    pushes = False
+
+    def another(self) -> HttpTransport:
+        """See Transport: any session may use it."""
+        return self
+
     async def perform(self, operation: Operation[T], token: str | None) -> T:
         """Do one operation. See Transport."""
         method, target, headers, body = self._request(operation, token)
@@ -126,7 +132,9 @@ class HttpTransport:
         if method == "GET":
             return method, target + _query(operation.form), headers, b""
         try:
-            body = b"" if operation.form is None else encode(operation.form)
+            # Credit is for streams.
+            empty = operation.form is None or operation.name == "subscribe"
+            body = b"" if empty else encode(operation.form)
         except UnicodeEncodeError as error:
             raise InvalidRequest(
                 "The text has a lone surrogate, which UTF-8 cannot say."
@@ -147,7 +155,7 @@ class HttpTransport:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 return await Connection.open(self._host, self._port, self._tls)
         except OSError as error:
-            raise Unreachable(f"Cannot reach {self.url}: {_reason(error)}.") from error
+            raise Unreachable(f"Cannot reach {self.url}: {reason(error)}.") from error
 
     def _give_back(self, connection: Connection) -> None:
         while self._idle and not self._idle[0].usable:
@@ -158,7 +166,7 @@ class HttpTransport:
             connection.abort()
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
     """Why it failed, without the addresses that asyncio adds."""
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)

@@ -1,10 +1,13 @@
 """The server side of RPC: receive requests, run a function on each, send back what it returns.
 
-A served request costs one round trip where that is possible: the reply travels in the Transfer
-that asks for the next request. A reply must never wait for a Transfer that is open already, so
-one that becomes ready meanwhile is sent at once by a request of its own. Before a Transfer is
-opened while functions are running, they get a moment to finish, so that the quick ones need no
-such extra request.
+On a stream requests are pushed, as many as the server can work on at once, and a reply is sent as
+soon as it is ready.
+
+Over HTTP a Transfer asks for them, and a served request costs one round trip where that is
+possible: the reply travels in the Transfer that asks for the next request. A reply must never wait
+for a Transfer that is open already, so one that becomes ready meanwhile is sent at once by a
+request of its own. Before a Transfer is opened while functions are running, they get a moment to
+finish, so that the quick ones need no such extra request.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from queues.core.errors import LimitReached, NotHolder, PayloadTooLarge, SwitchE
 from queues.core.limits import MAX_BATCH
 from queues.core.messages import Delivery
 from queues.protocol import operations as forms
+from queues.protocol.operations import MAX_LIST
 
 from .errors import HandlerError
 from .session import Session
@@ -61,7 +65,7 @@ class Server:
         self._ready: list[forms.TransferReply] = []
         """Replies that the next Transfer carries."""
         self._waiting = False
-        """Whether replies may not wait for the next Transfer: one is open, or none follows."""
+        """Whether replies may not wait for a Transfer: one is open, or none follows."""
 
     async def run(self) -> None:
         """Serve until cancelled; then let functions finish, give back the rest, and log out."""
@@ -71,11 +75,23 @@ class Server:
             )
         try:
             await self._session.create(self._queue, None, wait=math.inf)
-            await self._session.subscribe(self._queue, wait=math.inf)
+            self._session.on_delivery(self._pushed)
+            credit = min(self._concurrency, MAX_LIST)
+            await self._session.subscribe(self._queue, credit=credit, wait=math.inf)
             while True:
-                await self._receive()
+                if self._session.pushes:
+                    self._waiting = True
+                    self._send_ready()
+                    await self._session.stay_connected()
+                else:
+                    await self._receive()
         finally:
             await self._stop()
+
+    def _pushed(self, message: Delivery) -> None:
+        """A request has come on the stream."""
+        if message.id not in self._session.in_hand:
+            self._begin(message)
 
     async def _receive(self) -> None:
         """One Transfer: send the replies that are ready, start work on what arrives."""

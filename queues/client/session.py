@@ -7,7 +7,10 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import UNSET
 
 from queues.core.answers import (
     LoginResult,
@@ -23,10 +26,12 @@ from queues.core.errors import (
     TooManySessions,
     UnknownSession,
 )
+from queues.core.messages import Delivery
 from queues.protocol import operations as forms
 
 from .backoff import Backoff
 from .errors import OutcomeUnknown, Unreachable
+from .stream import StreamTransport
 from .transport import Operation, Transport
 
 T = TypeVar("T")
@@ -39,8 +44,18 @@ REPEAT_FOR = 5.0
 POLL = 25.0
 #: What ends an attempt to restore a session; another attempt may succeed.
 _AGAIN = (Unreachable, OutcomeUnknown, ShuttingDown, UnknownSession)
+#: Seconds between two looks at a session that has nothing to lose.
+IDLE = 10.0
 #: Fresh sessions that may turn out to be unknown in a row before the client gives up.
 MAX_LOGINS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    """What a subscription asks for, and the queue's ack timeout in seconds."""
+
+    credit: int
+    ack_timeout: float | None
 
 
 class Session:
@@ -53,7 +68,7 @@ class Session:
     subscribes again.
     """
 
-    def __init__(self, transport: Transport, client: str, lease: float) -> None:
+    def __init__(self, transport: Transport, client: str, lease: float | None) -> None:
         self.client = client
         self.lease = lease
         self.in_hand: set[int] = set()
@@ -62,11 +77,13 @@ class Session:
         """Ids of messages that wait until those in hand are done; touched as long as any is."""
         self._transport = transport
         self._current: LoginResult | None = None
+        self._instance: int | None = None
+        """The life of the switch that the session is, or was, in."""
         self._lock = asyncio.Lock()
         self._created: dict[str, forms.PolicyChange | None] = {}
         self._fresh: set[str] = set()
-        self._subscriptions: dict[str, float | None] = {}
-        """Queue names with the ack timeout of each."""
+        self._subscriptions: dict[str, _Subscription] = {}
+        """By name of the queue."""
         self._lost: dict[str, SwitchError] = {}
         """Subscriptions that could not be restored, and why."""
         self._after = 0
@@ -89,15 +106,15 @@ class Session:
 
         While the switch cannot be reached, or has no room for a session, try again for ``wait``
         seconds. What was cut off is repeated, if that is safe, for at least ``repeat_for``
-        seconds; by its key only as long as the session lasts. ``renew`` gives the form for each
-        attempt.
+        seconds; by its key only as long as the switch is not restarted. ``renew`` gives the form
+        for each attempt.
         Raises the refusal; Unreachable, OutcomeUnknown.
         """
         now = asyncio.get_running_loop().time
         ends = now() + wait
         backoff = Backoff()
         cut_off: OutcomeUnknown | None = None
-        sent_by: str | None = None
+        sent_to: int | None = None
         unknown = 0
         while True:
             if self._closed:
@@ -108,15 +125,12 @@ class Session:
                 token = await self._token(login=operation.login)
                 if renew is not None:
                     operation = renew()
-                if cut_off is not None and operation.keyed and (token is None or token != sent_by):
-                    # Perhaps the switch was restarted, and has forgotten the key.
+                if cut_off is not None and operation.keyed and self._instance != sent_to:
+                    # The switch was restarted, and has forgotten the key.
                     raise cut_off
-                sent_by = token
+                sent_to = self._instance
                 return await self._transport.perform(operation, token)
-            except UnknownSession as error:
-                if cut_off is not None and operation.keyed:
-                    self._forget(token)
-                    raise cut_off from error
+            except UnknownSession:
                 unknown += 1
                 if unknown > MAX_LOGINS:
                     raise
@@ -180,14 +194,38 @@ class Session:
         self._created.pop(name, None)
         self._fresh.discard(name)
 
-    async def subscribe(self, name: str, *, wait: float = 0.0) -> None:
-        """Consume a queue, now and after every new login."""
-        await self.perform(_subscribe(name), wait=wait)
+    @property
+    def pushes(self) -> bool:
+        """Whether messages are pushed."""
+        return self._transport.pushes
+
+    def on_delivery(self, deliver: Callable[[Delivery], None]) -> None:
+        """Where pushed messages go."""
+        if isinstance(self._transport, StreamTransport):
+            self._transport.on_delivery = deliver
+
+    async def stay_connected(self) -> None:
+        """Wait until the stream breaks, and connect again, with the subscriptions there were.
+
+        Raises QueueNotFound when one did not survive a restart of the switch.
+        """
+        if isinstance(self._transport, StreamTransport):
+            await self._transport.disconnected()
+        await self.touch(wait=math.inf)
+        if self._lost:
+            raise self._lost.pop(next(iter(self._lost)))
+
+    async def subscribe(self, name: str, *, credit: int = 0, wait: float = 0.0) -> None:
+        """Consume a queue, now and after every new login.
+
+        Where messages are pushed, they are while the session holds fewer than ``credit`` of them.
+        """
+        await self.perform(self._subscribe(name, credit), wait=wait)
         self._lost.pop(name, None)
         info = await self.perform(
             Operation(name="inspect_queue", answer=QueueInfo, queue=name), wait=wait
         )
-        self._subscriptions[name] = info.policy.ack_timeout
+        self._subscriptions[name] = _Subscription(credit, info.policy.ack_timeout)
         self._start_keeper()
 
     async def unsubscribe(self, name: str, *, wait: float = 0.0) -> None:
@@ -279,7 +317,7 @@ class Session:
             self._current = None
 
     async def _login(self) -> None:
-        form = forms.Login(client=self.client, lease=self.lease)
+        form = forms.Login(client=self.client, lease=UNSET if self.lease is None else self.lease)
         try:
             current = await self._transport.perform(
                 Operation(name="login", answer=LoginResult, form=form), None
@@ -292,6 +330,7 @@ class Session:
         # The switch has made ready again what the session before held.
         self.waiting.clear()
         self._current = current
+        self._instance = current.instance
         self._start_keeper()
 
     async def _restore(self, token: str) -> None:
@@ -309,7 +348,8 @@ class Session:
             if name not in self._subscriptions:
                 continue  # unsubscribed meanwhile
             try:
-                await self._transport.perform(_subscribe(name), token)
+                subscribe = self._subscribe(name, self._subscriptions[name].credit)
+                await self._transport.perform(subscribe, token)
             except _AGAIN:
                 raise
             except SwitchError as error:
@@ -324,6 +364,10 @@ class Session:
                 self._lost[name] = why
                 logger.warning("Not subscribed to %s again: %s", name, why)
         self._fresh.clear()
+
+    def _subscribe(self, name: str, credit: int) -> Operation[None]:
+        form = forms.Subscribe(credit=credit) if self._transport.pushes else None
+        return Operation(name="subscribe", answer=type(None), queue=name, form=form, login=True)
 
     # -- keeping it alive ---------------------------------------------------------------------
 
@@ -359,9 +403,10 @@ class Session:
                     logger.warning("Message %d was taken back while %s had it.", id, self.client)
 
     def _interval(self) -> float:
-        lease = self.lease if self._current is None else self._current.lease
-        timeouts = [timeout for timeout in self._subscriptions.values() if timeout is not None]
-        return min([lease, *timeouts]) / 3
+        lease = 0.0 if self._current is None else self._current.lease
+        ends = [each.ack_timeout for each in self._subscriptions.values()]
+        times = [time for time in (lease, *ends) if time]
+        return min(times) / 3 if times else IDLE
 
 
 def _create(name: str, policy: forms.PolicyChange | None) -> Operation[QueueCreated]:
@@ -372,7 +417,3 @@ def _create(name: str, policy: forms.PolicyChange | None) -> Operation[QueueCrea
         form=forms.CreateQueue(policy=policy),
         login=True,
     )
-
-
-def _subscribe(name: str) -> Operation[None]:
-    return Operation(name="subscribe", answer=type(None), queue=name, login=True)

@@ -48,7 +48,7 @@ class Client:
         url: str = DEFAULT_URL,
         *,
         name: str | None = None,
-        lease: float = 30.0,
+        lease: float | None = None,
         wait: float = 0.0,
     ) -> None:
         self._client = AsyncClient(url, name=name, lease=lease, wait=wait)

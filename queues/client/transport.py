@@ -9,6 +9,7 @@ T = TypeVar("T")
 
 OperationName = Literal[
     "login",
+    "resume",
     "logout",
     "touch",
     "create_queue",
@@ -58,12 +59,19 @@ class Operation(Generic[T]):
 class Transport(Protocol):
     """A way to a switch. Used from one event loop."""
 
+    @property
+    def pushes(self) -> bool:
+        """Whether messages are pushed, as far as is known."""
+
     async def perform(self, operation: Operation[T], token: str | None) -> T:
         """Do one operation, for the session ``token`` if there is one.
 
         Raises the refusal; Unreachable when nothing was sent; OutcomeUnknown when it was sent
         and no answer came; BadAnswer.
         """
+
+    def another(self) -> Transport:
+        """A way to the same switch for another session."""
 
     async def close(self) -> None:
         """Close all connections."""

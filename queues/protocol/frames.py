@@ -37,14 +37,19 @@ MAX_WEBSOCKET_FRAME = 2**20
 BATCH_BYTES = 256 * 2**10
 #: Sent bytes after which the switch asks how far the client has read.
 PING_EVERY = 256 * 2**10
-#: Messages that a subscription may hold where it does not say.
-CREDIT = 100
 
 Ref = Annotated[int, Meta(ge=0, le=2**53)]
 Text = str
 
 
-class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="op"):
+class Request(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="op",
+):
     """Base of those operations that have no form to build on.
 
     The others repeat its two fields: a Struct has one base with fields.
@@ -63,11 +68,11 @@ class Login(Request, frozen=True, kw_only=True, tag="login"):
     lease: Annotated[float, Meta(ge=0, le=MAX_LEASE)] = 0.0
 
 
-class Resume(Request, frozen=True, kw_only=True, tag="resume"):
-    """Go on with a session here; push again what it holds above delivery number ``after``."""
+class Resume(forms.Resume, frozen=True, kw_only=True, tag_field="op", tag="resume"):
+    """Go on with a session here."""
 
-    session: forms.Label
-    after: forms.Id | None = None
+    ref: Ref | None = None
+    quiet: bool = False
 
 
 class Logout(Request, frozen=True, kw_only=True, tag="logout"):
@@ -171,12 +176,12 @@ class DropMessage(Request, frozen=True, kw_only=True, tag="drop_message"):
     id: forms.Id
 
 
-class Subscribe(Request, frozen=True, kw_only=True, tag="subscribe"):
-    """Consume a queue. Messages are pushed while the session holds fewer than ``credit`` of it;
-    with 0 none are, and Transfer asks for them."""
+class Subscribe(forms.Subscribe, frozen=True, kw_only=True, tag_field="op", tag="subscribe"):
+    """Consume a queue."""
 
+    ref: Ref | None = None
+    quiet: bool = False
     queue: Text
-    credit: Annotated[int, Meta(ge=0, le=forms.MAX_LIST)] = CREDIT
 
 
 class Unsubscribe(Request, frozen=True, kw_only=True, tag="unsubscribe"):
@@ -389,6 +394,10 @@ def codec_of_frame(data: bytes) -> Codec:
     return JSON if data[:1] in (b"{", b"[", b" ", b"\n", b"\t", b"\r") else MSGPACK
 
 
+class FrameTooLarge(PayloadTooLarge):
+    """An operation that does not fit into a frame of this transport. Raised by ``ClientSide``."""
+
+
 class _Outbox:
     """Written items that wait to leave together."""
 
@@ -533,13 +542,12 @@ class ClientSide:
     def request(self, operation: Operation) -> None:
         """Ask for an operation.
 
-        Raises InvalidRequest for text that UTF-8 cannot say, PayloadTooLarge for an operation that
-        does not fit into a frame.
+        Raises InvalidRequest for text that UTF-8 cannot say, FrameTooLarge.
         """
         self.request_written(self.write(operation))
 
     def write(self, operation: Operation) -> bytes:
-        """An operation as bytes. Raises InvalidRequest, PayloadTooLarge."""
+        """An operation as bytes. Raises InvalidRequest, FrameTooLarge."""
         try:
             item = self.codec.encode(operation)
         except UnicodeEncodeError as error:
@@ -547,7 +555,7 @@ class ClientSide:
                 "The text has a lone surrogate, which UTF-8 cannot say."
             ) from error
         if len(item) > self._largest:
-            raise PayloadTooLarge(f"A frame may have at most {self._largest} bytes.")
+            raise FrameTooLarge(f"A frame may have at most {self._largest} bytes.")
         return item
 
     def request_written(self, item: bytes) -> None:

@@ -25,6 +25,8 @@ from queues.core.queue import NAME_PATTERN, Policy
 LEASE = 30.0
 #: Most ids, replies or messages in one request.
 MAX_LIST = 10_000
+#: Messages that a subscription on a stream may hold where it does not say.
+CREDIT = 100
 #: Most queues, messages or events in one page.
 MAX_PAGE = 1_000
 
@@ -40,7 +42,7 @@ PageSize = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 Headers = Annotated[dict[Label, str], Meta(max_length=64)]
 
 
-class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of all requests."""
 
 
@@ -57,6 +59,14 @@ class Login(Form, frozen=True, kw_only=True):
 
     client: Label
     lease: Annotated[float, Meta(ge=1, le=MAX_LEASE)] | UnsetType = UNSET
+
+
+class Resume(Form, frozen=True, kw_only=True):
+    """Go on with a session on another stream; push again what it holds above delivery number
+    ``after``."""
+
+    session: Label
+    after: Id | None = None
 
 
 class Touch(Form, frozen=True, kw_only=True):
@@ -182,6 +192,13 @@ class Nack(Form, frozen=True, kw_only=True):
     ids: Ids
     delay: Annotated[float, Meta(ge=0, le=MAX_SECONDS)] = 0.0
     requeue: bool = True
+
+
+class Subscribe(Form, frozen=True, kw_only=True):
+    """How to consume a queue on a stream: messages are pushed while the session holds fewer than
+    ``credit`` of it; with 0 none are, and Transfer asks for them."""
+
+    credit: Annotated[int, Meta(ge=0, le=MAX_LIST)] = CREDIT
 
 
 class NoQuery(Form, frozen=True, kw_only=True):

@@ -54,9 +54,9 @@ class Peer:
         self._loop = asyncio.get_running_loop()
         self._session: str | None = None
         self._push: Push | None = None
-        self._calls: dict[Wait, int | None] = {}
-        """The calls in progress, with their refs."""
-        self._running: dict[Running, int | None] = {}
+        self._pending: dict[int, Wait | Running] = {}
+        """What is under way, by its ref, or by a number below 0 where it has none."""
+        self._unnamed = 0
         self._waiting: deque[Any] = deque()
         """Operations that have come and were not begun."""
         self._waiting_bytes = 0
@@ -112,10 +112,10 @@ class Peer:
                     break
                 self._begin(waiting.popleft())
                 if self.closed is not None:
-                    waiting.clear()
+                    break
         finally:
             engine.end()
-        if not waiting:
+        if not waiting or self.closed is not None:
             self._waiting_bytes = 0
         elif self._is_full():
             self._wait_for_reading()
@@ -153,13 +153,30 @@ class Peer:
         then: Callable[[Any, SwitchError | None], None],
         ref: int | None = None,
     ) -> None:
-        running = Running(coroutine, lambda value, error: self._ended(running, then, value, error))
-        if not running.step():
-            self._running[running] = ref
+        key: int | None = None
 
-    def _ended(self, running: Running, then: Any, value: Any, error: SwitchError | None) -> None:
-        self._running.pop(running, None)
-        then(value, error)
+        def ended(value: Any, error: SwitchError | None) -> None:
+            if key is not None:
+                del self._pending[key]
+            then(value, error)
+
+        running = Running(coroutine, ended)
+        if not running.step():
+            key = self._keep(running, ref)
+
+    def _keep(self, what: Wait | Running, ref: int | None) -> int:
+        """Remember what is under way. Returns its key."""
+        if ref is None or ref in self._pending:
+            self._unnamed -= 1
+            ref = self._unnamed
+        self._pending[ref] = what
+        return ref
+
+    def _give_up(self, what: Wait | Running) -> None:
+        if isinstance(what, Running):
+            what.cancel()
+        else:
+            self._engine.leave_call(what)
 
     def _answered(self, operation: Any, value: Any, error: SwitchError | None) -> None:
         ref = operation.ref
@@ -174,24 +191,19 @@ class Peer:
         self._put()
 
     def _cancel(self, operation: frames.Cancel) -> None:
-        for running, ref in list(self._running.items()):
-            if ref == operation.of:
-                del self._running[running]
-                running.cancel()
-        for wait, ref in list(self._calls.items()):
-            if ref == operation.of:
-                del self._calls[wait]
-                self._engine.leave_call(wait)
+        what = self._pending.pop(operation.of, None)
+        if what is not None:
+            self._give_up(what)
         self._answered(operation, None, None)
 
     # -- calls --------------------------------------------------------------------------------
 
     def _call(self, operation: frames.Call) -> None:
-        wait: Wait | None = None
+        key: int | None = None
 
         def done(outcome: Response | SwitchError) -> None:
-            if wait is not None:
-                del self._calls[wait]
+            if key is not None:
+                del self._pending[key]
             if isinstance(outcome, SwitchError):
                 self._answered(operation, None, outcome)
             else:
@@ -199,7 +211,7 @@ class Peer:
 
         try:
             check_name(operation.queue)
-            started = self._engine.start_call(
+            wait = self._engine.start_call(
                 operation.queue,
                 operation,
                 timeout=operation.timeout,
@@ -210,9 +222,8 @@ class Peer:
         except SwitchError as error:
             self._answered(operation, None, error)
             return
-        if not started.done:
-            wait = started
-            self._calls[wait] = operation.ref
+        if not wait.done:
+            key = self._keep(wait, operation.ref)
 
     # -- the session --------------------------------------------------------------------------
 
@@ -287,6 +298,8 @@ class Peer:
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+        if self._is_full():
+            self._wait_for_reading()
         if self._push is not None:
             self._push.grant(max(0, WINDOW - self._side.unread))
         if self._waiting and self._scheduled is None:
@@ -324,11 +337,9 @@ class Peer:
             if handle is not None:
                 handle.cancel()
         self._waiting.clear()
-        for running in list(self._running):
-            running.cancel()
-        for wait in list(self._calls):
-            self._engine.leave_call(wait)
-        self._calls.clear()
+        pending, self._pending = self._pending, {}
+        for what in pending.values():
+            self._give_up(what)
         if self._push is not None:
             self._push.close(slow=slow)
 

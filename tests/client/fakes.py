@@ -9,6 +9,7 @@ from typing import Any
 
 import h11
 import msgspec
+from msgspec import UNSET
 
 from queues.client.transport import Operation
 from queues.core.answers import (
@@ -115,6 +116,7 @@ class FakeTransport:
         self.closed = False
         self._script: dict[str, list[Any]] = {}
         self._logins = 0
+        self.instance = 1
 
     def on(self, name: str, *answers: Any) -> None:
         self._script.setdefault(name, []).extend(answers)
@@ -125,6 +127,11 @@ class FakeTransport:
 
     def forms(self, name: str) -> list[Any]:
         return [operation.form for operation, _ in self.done if operation.name == name]
+
+    pushes = False
+
+    def another(self) -> "FakeTransport":
+        return self
 
     async def perform(self, operation: Operation[Any], token: str | None) -> Any:
         self.done.append((operation, token))
@@ -150,7 +157,10 @@ class FakeTransport:
             case "login":
                 self._logins += 1
                 return LoginResult(
-                    session=f"token-{self._logins}", client=form.client, lease=form.lease
+                    session=f"token-{self._logins}",
+                    client=form.client,
+                    lease=30.0 if form.lease is UNSET else form.lease,
+                    instance=self.instance,
                 )
             case "create_queue":
                 return QueueCreated(name=operation.queue or "", created=True)

@@ -1,0 +1,362 @@
+"""One stream connection of a client: bytes by asyncio, a WebSocket by ``websockets``, frames by
+``queues.protocol.frames``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
+
+from queues.core.errors import InvalidRequest, SwitchError
+from queues.core.messages import Delivery
+from queues.protocol.frames import (
+    MAX_FRAME,
+    MAX_WEBSOCKET_FRAME,
+    MSGPACK,
+    ClientSide,
+    FromSwitch,
+    LengthPrefixed,
+    TooLarge,
+    length_prefixed,
+)
+
+from . import requests
+from .errors import BadAnswer, OutcomeUnknown, Unreachable, refusal
+from .transport import Operation
+
+T = TypeVar("T")
+
+logger = logging.getLogger("queues.client")
+
+#: Seconds that the switch may take to answer, beside what the operation waits for.
+ANSWER_TIMEOUT = 15.0
+CONNECT_TIMEOUT = 5.0
+#: Seconds between two looks for answers that are overdue.
+LOOK = 1.0
+#: Larger than any frame that the switch sends.
+MAX_RECEIVED = 2**28
+
+
+@dataclass(slots=True)
+class _Pending:
+    """An operation that waits for its answer."""
+
+    future: asyncio.Future[Any]
+    answer: Any
+    deadline: float
+
+
+class Refused(Exception):
+    """The web server answered the WebSocket's handshake with another ``status`` than 101."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"The handshake was answered with status {status}.")
+        self.status = status
+
+
+class Channel(asyncio.Protocol):
+    """A connection to the switch that carries operations, answers and deliveries.
+
+    ``delivered`` gets what is pushed. ``lost`` is done when the connection is gone. Operations that
+    are asked for in one turn of the loop leave together.
+    """
+
+    #: Largest operation that fits.
+    largest = MAX_FRAME
+
+    def __init__(self, url: str, delivered: Callable[[Delivery], None]) -> None:
+        self.url = url
+        self.session: str | None = None
+        """Token of the session that this connection is that of."""
+        self._delivered = delivered
+        self._loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        self._side = ClientSide(MSGPACK, self.largest)
+        self._refs = itertools.count(1)
+        self._pending: dict[int, _Pending] = {}
+        self._unsent: list[int] = []
+        self._transport: asyncio.Transport
+        self._flushing = False
+        self._looking: asyncio.TimerHandle | None = None
+        self._closing: SwitchError | None = None
+        """What the switch said before it closed the connection."""
+
+    # -- operations ---------------------------------------------------------------------------
+
+    async def ask(self, operation: Operation[T]) -> T:
+        """Do one operation. See Transport."""
+        ref = next(self._refs)
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._side.request(requests.frame(operation, ref))
+        self._pending[ref] = _Pending(
+            future, operation.answer, self._loop.time() + operation.wait + ANSWER_TIMEOUT
+        )
+        self._unsent.append(ref)
+        self._send_soon()
+        if self._looking is None:
+            self._looking = self._loop.call_later(LOOK, self._look)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if self._pending.pop(ref, None) is not None:
+                self._side.request(requests.cancel(ref))
+                self._send_soon()
+            raise
+
+    def _send_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self.lost.done():
+            return
+        self._unsent.clear()
+        self._write(self._side.data_to_send())
+
+    def _look(self) -> None:
+        """Give up the connection if an answer is overdue: the switch hangs, or the network."""
+        self._looking = None
+        now = self._loop.time()
+        if any(pending.deadline <= now for pending in self._pending.values()):
+            self._end("did not answer in time")
+        elif self._pending:
+            self._looking = self._loop.call_later(LOOK, self._look)
+
+    # -- what comes ---------------------------------------------------------------------------
+
+    def _receive(self, frame: bytes) -> None:
+        try:
+            items = self._side.receive(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            logger.error("%s sent a frame that cannot be read: %s", self.url, error)
+            self._end("sent what cannot be read")
+            return
+        for item in items:
+            if item.ref is not None:
+                self._answered(item.ref, item)
+            elif item.deliver is not UNSET:
+                self._delivered(item.deliver)
+            elif item.closing is not UNSET:
+                self._closing = refusal(item.closing)
+        if self._side.has_output:
+            self._send_soon()
+
+    def _answered(self, ref: int, item: FromSwitch) -> None:
+        pending = self._pending.pop(ref, None)
+        if pending is None or pending.future.done():
+            return
+        if item.ok is UNSET:
+            fields = item.error if item.error is not UNSET else {"code": BadAnswer.code}
+            pending.future.set_exception(refusal(fields))
+            return
+        if pending.answer is type(None):
+            pending.future.set_result(None)
+            return
+        try:
+            value = self._side.codec.read_answer(item.ok, pending.answer)
+        except msgspec.DecodeError as error:
+            detail = f"{self.url} answered in a form not known here: {error}."
+            pending.future.set_exception(BadAnswer(detail))
+        else:
+            pending.future.set_result(value)
+
+    # -- the connection -----------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect. Raises OSError, Refused."""
+        raise NotImplementedError
+
+    def _write(self, frames: list[bytes]) -> None:
+        raise NotImplementedError
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._end("broke the connection")
+
+    def _end(self, what: str) -> None:
+        """Fail everything that waits; nothing comes any more."""
+        if self.lost.done():
+            return
+        self.lost.set_result(None)
+        if self._looking is not None:
+            self._looking.cancel()
+        pending, self._pending = self._pending, {}
+        closing = self._closing
+        if closing is not None and closing.code != "shutting_down":
+            what = f"closed the connection: {closing.detail}"
+        unsent = set(self._unsent)
+        for ref, each in pending.items():
+            if each.future.done():
+                continue
+            error: SwitchError
+            if ref in unsent:
+                error = Unreachable(f"{self.url} {what}.")
+            else:
+                error = OutcomeUnknown(f"{self.url} {what}; it may have done what it was asked.")
+            each.future.set_exception(error)
+        self._transport.abort()
+
+    async def close(self) -> None:
+        """Close the connection; what was asked for and has not left leaves before."""
+        if not self.lost.done():
+            self._flush()
+            self._transport.close()
+            await self.lost
+
+
+class SocketChannel(Channel):
+    """A connection over a plain socket, Unix (``path``) or TCP (``host`` and ``port``)."""
+
+    def __init__(
+        self,
+        url: str,
+        delivered: Callable[[Delivery], None],
+        *,
+        path: str | None = None,
+        host: str = "",
+        port: int = 0,
+    ) -> None:
+        super().__init__(url, delivered)
+        self._path = path
+        self._host = host
+        self._port = port
+        self._framing = LengthPrefixed(MAX_RECEIVED)
+
+    async def open(self) -> None:
+        """See Channel."""
+        if self._path is not None:
+            await self._loop.create_unix_connection(lambda: self, self._path)
+        else:
+            await self._loop.create_connection(lambda: self, self._host, self._port)
+
+    def _write(self, frames: list[bytes]) -> None:
+        if frames:
+            self._transport.write(length_prefixed(frames))
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        try:
+            frames = self._framing.receive(data)
+        except InvalidRequest:
+            self._end("does not speak the stream protocol")
+            return
+        for frame in frames:
+            if isinstance(frame, TooLarge):
+                self._end("sent a frame that is too large")
+                return
+            self._receive(frame)
+
+
+class WebSocketChannel(Channel):
+    """A connection over a WebSocket at ``url``, ``ws://`` or ``wss://``."""
+
+    largest = MAX_WEBSOCKET_FRAME - 64
+
+    def __init__(
+        self, url: str, delivered: Callable[[Delivery], None], tls: ssl.SSLContext | None
+    ) -> None:
+        super().__init__(url, delivered)
+        uri = parse_uri(url)
+        self._address = (uri.host, uri.port)
+        self._tls = tls
+        self._websocket = ClientProtocol(
+            uri, subprotocols=[Subprotocol(MSGPACK.subprotocol)], max_size=MAX_RECEIVED
+        )
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._parts: list[bytes] = []
+
+    async def open(self) -> None:
+        """See Channel."""
+        host, port = self._address
+        await self._loop.create_connection(
+            lambda: self,
+            host,
+            port,
+            ssl=self._tls,
+            server_hostname=host if self._tls is not None else None,
+        )
+        self._websocket.send_request(self._websocket.connect())
+        self._pass_on()
+        try:
+            await self._opened
+        except BaseException:
+            self._end("was not connected")
+            raise
+
+    def _pass_on(self) -> None:
+        for data in self._websocket.data_to_send():
+            if data:
+                self._transport.write(data)
+            else:
+                self._transport.close()
+
+    def _write(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            self._websocket.send_binary(frame)
+        self._transport.write(b"".join(self._websocket.data_to_send()))
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        websocket = self._websocket
+        websocket.receive_data(data)
+        for event in websocket.events_received():
+            if isinstance(event, Frame):
+                self._take(event)
+            elif isinstance(event, Response) and not self._opened.done():
+                failure = websocket.handshake_exc
+                if failure is None:
+                    self._opened.set_result(None)
+                elif isinstance(failure, InvalidStatus):
+                    self._opened.set_exception(Refused(event.status_code))
+                else:
+                    self._opened.set_exception(Refused(0))
+        self._pass_on()
+
+    def _take(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.BINARY and frame.fin:
+            self._receive(bytes(frame.data))
+        elif frame.opcode in (Opcode.BINARY, Opcode.CONT):
+            self._parts.append(bytes(frame.data))
+            if frame.fin:
+                whole, self._parts = b"".join(self._parts), []
+                self._receive(whole)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        if not self._opened.done():
+            self._opened.set_exception(error or ConnectionResetError("No handshake."))
+        super().connection_lost(error)
+
+    async def close(self) -> None:
+        """See Channel."""
+        if not self.lost.done():
+            self._flush()
+            with contextlib.suppress(WebSocketException):  # the switch may be closing already
+                self._websocket.send_close(1000)
+            self._pass_on()
+        await super().close()
