@@ -20,6 +20,7 @@ PARTS = {
     "rpc": "rpc",
     "http": "requests",
     "growth": "growth",
+    "memory": "memory",
 }
 
 
