@@ -59,6 +59,7 @@ async def _serve_switch(kind: str, url: str) -> None:
     async with client(kind, url) as end:
         serving = asyncio.create_task(end.serve(QUEUE, echo, concurrency=CONCURRENCY))
         assert (await end.call(QUEUE, "ready?", wait_for_server=True)).payload == "ready?"
+        assert end._transport.pushes is (kind == "stream"), "it fell back to HTTP"
         ready()
         await serving
 

@@ -79,6 +79,8 @@ class Processes:
         try:
             if error is None:
                 self.check()
+            else:
+                self._tell()
         finally:
             for process, _ in reversed(self._started):
                 self.stop(process)
@@ -137,6 +139,12 @@ class Processes:
             log = self._log(process)
             if process.poll() is not None or "Traceback" in log or "ERROR" in log:
                 raise Failed(f"{process.args} (status {process.returncode}):\n{log}")
+
+    def _tell(self) -> None:
+        """Print what the processes said, as it may be the reason of a failure."""
+        for process, _ in self._started:
+            if log := self._log(process):
+                print(f"-- {process.args} (status {process.poll()}) --\n{log}", file=sys.stderr)
 
     def _log(self, process: subprocess.Popen[str]) -> str:
         path = next(log for started, log in self._started if started is process)

@@ -15,6 +15,7 @@ from typing import Any
 from .chart import Panel, bars
 from .ends import Call, caller
 from .harness import (
+    Failed,
     Meter,
     Noise,
     Options,
@@ -33,7 +34,6 @@ from .servers import (
     nats_program,
     on_tcp_socket,
     on_unix_socket,
-    on_websocket,
     uvicorn,
 )
 
@@ -105,8 +105,8 @@ def _no_broker(processes: Processes) -> None:
 
 CONTENDERS = [
     Contender("HTTP, Daphne", "http", daphne),
-    Contender("WebSocket, Daphne", "stream", lambda p: on_websocket(daphne(p))),
-    Contender("WebSocket, uvicorn", "stream", lambda p: on_websocket(uvicorn(p))),
+    Contender("WebSocket, Daphne", "stream", daphne),
+    Contender("WebSocket, uvicorn", "stream", uvicorn),
     Contender("Unix socket, Daphne", "stream", partial(on_unix_socket, server="daphne")),
     Contender("Unix socket, uvicorn", "stream", partial(on_unix_socket, server="uvicorn")),
     Contender("TCP socket, Daphne", "stream", partial(on_tcp_socket, server="daphne")),
@@ -131,14 +131,17 @@ class Lane:
 
     def measure(self, callers: int, seconds: float) -> dict[str, Any]:
         """One window; answers its reading."""
-        result: dict[str, Any] = self._processes.run(
-            "rpc:call",
-            kind=self.contender.kind,
-            url=self._url,
-            callers=callers,
-            seconds=seconds,
-            pids=self._pids,
-        )
+        try:
+            result: dict[str, Any] = self._processes.run(
+                "rpc:call",
+                kind=self.contender.kind,
+                url=self._url,
+                callers=callers,
+                seconds=seconds,
+                pids=self._pids,
+            )
+        except Failed as error:
+            raise Failed(f"{self.contender.name}, {callers} callers: {error}") from error
         result["rate"] = result["count"] / result["wall"]
         self.figures.setdefault(callers, []).append(result)
         return result
