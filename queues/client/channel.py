@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET
@@ -24,6 +24,7 @@ from websockets.uri import parse_uri
 
 from queues.core.errors import InvalidRequest, SwitchError
 from queues.core.messages import Delivery
+from queues.protocol import frames
 from queues.protocol.frames import (
     MAX_FRAME,
     MAX_WEBSOCKET_FRAME,
@@ -34,6 +35,7 @@ from queues.protocol.frames import (
     TooLarge,
     length_prefixed,
 )
+from queues.protocol.reading import ReadingProtocol
 
 from . import requests
 from .errors import BadAnswer, OutcomeUnknown, Unreachable, refusal
@@ -43,11 +45,18 @@ T = TypeVar("T")
 
 logger = logging.getLogger("queues.client")
 
+#: Gets a refusal.
+Refused = Callable[[SwitchError], None]
+
 #: Seconds that the switch may take to answer, beside what the operation waits for.
 ANSWER_TIMEOUT = 15.0
 CONNECT_TIMEOUT = 5.0
 #: Seconds between two looks for answers that are overdue.
 LOOK = 1.0
+#: Operations that are told without an answer before the switch is asked whether it heard them,
+TOLD_AT_ONCE = 64
+#: and the seconds after which it is asked about fewer.
+ASK_AFTER = 0.05
 #: Larger than any frame that the switch sends.
 MAX_RECEIVED = 2**28
 
@@ -61,7 +70,7 @@ class _Pending:
     deadline: float
 
 
-class Refused(Exception):
+class NoWebSocket(Exception):
     """The web server answered the WebSocket's handshake with another ``status`` than 101."""
 
     def __init__(self, status: int) -> None:
@@ -69,7 +78,7 @@ class Refused(Exception):
         self.status = status
 
 
-class Channel(asyncio.Protocol):
+class Channel(ReadingProtocol):
     """A connection to the switch that carries operations, answers and deliveries.
 
     ``delivered`` gets what is pushed. ``lost`` is done when the connection is gone. Operations that
@@ -80,6 +89,7 @@ class Channel(asyncio.Protocol):
     largest = MAX_FRAME
 
     def __init__(self, url: str, delivered: Callable[[Delivery], None]) -> None:
+        super().__init__()
         self.url = url
         self.session: str | None = None
         """Token of the session that this connection is that of."""
@@ -90,6 +100,11 @@ class Channel(asyncio.Protocol):
         self._refs = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
         self._unsent: list[int] = []
+        self._told: dict[int, Refused] = {}
+        """What gets the refusal of each operation that was told, oldest first."""
+        self._asking: asyncio.TimerHandle | None = None
+        self._asked_up_to: int | None = None
+        """The ref of the question that waits for its answer."""
         self._transport: asyncio.Transport
         self._flushing = False
         self._looking: asyncio.TimerHandle | None = None
@@ -139,6 +154,43 @@ class Channel(asyncio.Protocol):
         elif self._pending:
             self._looking = self._loop.call_later(LOOK, self._look)
 
+    def tell(self, operation: Operation[Any], refused: Refused) -> None:
+        """Ask for an operation whose answer matters only if it is refused.
+
+        ``refused`` gets the refusal; or OutcomeUnknown when the connection breaks before it was
+        known that there was none.
+        """
+        ref = next(self._refs)
+        self._side.request(requests.frame(operation, ref, quiet=True))
+        self._told[ref] = refused
+        self._send_soon()
+        if self._asked_up_to is None:
+            if len(self._told) >= TOLD_AT_ONCE:
+                self._ask_up_to_here()
+            elif self._asking is None:
+                self._asking = self._loop.call_later(ASK_AFTER, self._ask_up_to_here)
+
+    def _ask_up_to_here(self) -> None:
+        """Ask for an answer that comes after the refusals of all that was told before."""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+        self._asked_up_to = next(self._refs)
+        self._side.request(frames.Ping(ref=self._asked_up_to))
+        self._send_soon()
+
+    def _was_heard(self) -> None:
+        """What was told before the last question and not refused has been done."""
+        last, self._asked_up_to = self._asked_up_to, None
+        assert last is not None
+        told = self._told
+        for ref in list(told):
+            if ref > last:
+                break
+            del told[ref]
+        if told:
+            self._asking = self._loop.call_later(ASK_AFTER, self._ask_up_to_here)
+
     # -- what comes ---------------------------------------------------------------------------
 
     def _receive(self, frame: bytes) -> None:
@@ -159,8 +211,16 @@ class Channel(asyncio.Protocol):
             self._send_soon()
 
     def _answered(self, ref: int, item: FromSwitch) -> None:
+        if ref == self._asked_up_to:
+            self._was_heard()
+            return
         pending = self._pending.pop(ref, None)
-        if pending is None or pending.future.done():
+        if pending is None:
+            refused = self._told.pop(ref, None)
+            if refused is not None and item.error is not UNSET:
+                refused(refusal(item.error))
+            return
+        if pending.future.done():
             return
         if item.ok is UNSET:
             fields = item.error if item.error is not UNSET else {"code": BadAnswer.code}
@@ -180,17 +240,17 @@ class Channel(asyncio.Protocol):
     # -- the connection -----------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Connect. Raises OSError, Refused."""
+        """Connect. Raises OSError, NoWebSocket."""
         raise NotImplementedError
 
-    def _write(self, frames: list[bytes]) -> None:
+    def _write(self, written: list[bytes]) -> None:
         raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        connection = transport.get_extra_info("socket")
+        # A stream transport, though uvloop's does not say so.
+        self._transport = cast(asyncio.Transport, transport)
+        connection = self._transport.get_extra_info("socket")
         if connection is not None and connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
@@ -219,6 +279,11 @@ class Channel(asyncio.Protocol):
             else:
                 error = OutcomeUnknown(f"{self.url} {what}; it may have done what it was asked.")
             each.future.set_exception(error)
+        if self._asking is not None:
+            self._asking.cancel()
+        told, self._told = self._told, {}
+        for refused in told.values():
+            refused(OutcomeUnknown(f"{self.url} {what}; it may have done what it was asked."))
         self._transport.abort()
 
     async def close(self) -> None:
@@ -254,18 +319,18 @@ class SocketChannel(Channel):
         else:
             await self._loop.create_connection(lambda: self, self._host, self._port)
 
-    def _write(self, frames: list[bytes]) -> None:
-        if frames:
-            self._transport.write(length_prefixed(frames))
+    def _write(self, written: list[bytes]) -> None:
+        if written:
+            self._transport.write(length_prefixed(written))
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         try:
-            frames = self._framing.receive(data)
+            received = self._framing.receive(data)
         except InvalidRequest:
             self._end("does not speak the stream protocol")
             return
-        for frame in frames:
+        for frame in received:
             if isinstance(frame, TooLarge):
                 self._end("sent a frame that is too large")
                 return
@@ -315,8 +380,8 @@ class WebSocketChannel(Channel):
             else:
                 self._transport.close()
 
-    def _write(self, frames: list[bytes]) -> None:
-        for frame in frames:
+    def _write(self, written: list[bytes]) -> None:
+        for frame in written:
             self._websocket.send_binary(frame)
         self._transport.write(b"".join(self._websocket.data_to_send()))
 
@@ -332,9 +397,9 @@ class WebSocketChannel(Channel):
                 if failure is None:
                     self._opened.set_result(None)
                 elif isinstance(failure, InvalidStatus):
-                    self._opened.set_exception(Refused(event.status_code))
+                    self._opened.set_exception(NoWebSocket(event.status_code))
                 else:
-                    self._opened.set_exception(Refused(0))
+                    self._opened.set_exception(NoWebSocket(0))
         self._pass_on()
 
     def _take(self, frame: Frame) -> None:

@@ -12,7 +12,7 @@ from queues.protocol import frames
 from .transport import Operation
 
 
-def frame(operation: Operation[Any], ref: int) -> Any:
+def frame(operation: Operation[Any], ref: int, *, quiet: bool = False) -> Any:
     """The frame that asks for an operation. Raises InvalidName."""
     form = operation.form
     fields: dict[str, Any] = {}
@@ -26,7 +26,7 @@ def frame(operation: Operation[Any], ref: int) -> Any:
         fields["id"] = operation.id
     if fields.get("lease") is UNSET:
         del fields["lease"]
-    return frames.OPERATIONS[operation.name](ref=ref, **fields)
+    return frames.OPERATIONS[operation.name](ref=ref, quiet=quiet, **fields)
 
 
 def cancel(ref: int) -> frames.Cancel:

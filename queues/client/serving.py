@@ -138,6 +138,8 @@ class Server:
 
     async def _work(self, message: Delivery) -> None:
         reply = await self._reply_to(message)
+        if self._session.pushes and self._tell(reply):
+            return
         if self._waiting or _size(reply) > MAX_CARRIED:
             await self._send(reply)
         else:
@@ -172,17 +174,29 @@ class Server:
             self._threads, context.run, _call_blocking, self._function, message
         )
 
+    def _tell(self, reply: forms.TransferReply) -> bool:
+        """Send a reply on the stream; only a refusal needs more attention."""
+
+        def refused(error: SwitchError) -> None:
+            if isinstance(error, NotHolder):
+                self._done(reply.id, str(error))
+            else:
+                # By an operation of its own the same refusal comes again, and is dealt with there.
+                self._session.in_hand.add(reply.id)
+                self._spawn(self._send(reply), f"reply {reply.id}")
+
+        if not self._session.tell(_operation(reply), refused):
+            return False
+        self._session.in_hand.discard(reply.id)
+        return True
+
     # -- replies ------------------------------------------------------------------------------
 
     async def _send(self, reply: forms.TransferReply) -> None:
         """Send a reply by a request of its own; wait while its queue is full."""
         while True:
-            form = forms.ReplyBody(payload=reply.payload, headers=reply.headers, error=reply.error)
             try:
-                result = await self._session.perform(
-                    Operation(name="reply", answer=ReplyResult, id=reply.id, form=form, login=True),
-                    wait=math.inf,
-                )
+                result = await self._session.perform(_operation(reply), wait=math.inf)
             except LimitReached as error:
                 await asyncio.sleep(float(error.extra.get("retry_after", 1)))
             except PayloadTooLarge as error:
@@ -225,6 +239,11 @@ class Server:
                 await asyncio.wait(self._tasks)
             # The end of the session makes ready again what it still holds.
             await self._session.close()
+
+
+def _operation(reply: forms.TransferReply) -> Operation[ReplyResult]:
+    form = forms.ReplyBody(payload=reply.payload, headers=reply.headers, error=reply.error)
+    return Operation(name="reply", answer=ReplyResult, id=reply.id, form=form, login=True)
 
 
 def _call_blocking(function: Handler, message: Delivery) -> object:

@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import UNSET
 
@@ -28,6 +28,7 @@ from queues.core.errors import (
 )
 from queues.core.messages import Delivery
 from queues.protocol import operations as forms
+from queues.protocol.frames import FrameTooLarge
 
 from .backoff import Backoff
 from .errors import OutcomeUnknown, Unreachable
@@ -203,6 +204,19 @@ class Session:
         """Where pushed messages go."""
         if isinstance(self._transport, StreamTransport):
             self._transport.on_delivery = deliver
+
+    def tell(self, operation: Operation[Any], refused: Callable[[SwitchError], None]) -> bool:
+        """Do an operation now, if its answer matters only in case it is refused.
+
+        False when this transport cannot do that, or not with an operation this large.
+        """
+        if not isinstance(self._transport, StreamTransport) or self._current is None:
+            return False
+        try:
+            self._transport.tell(operation, self._current.session, refused)
+        except FrameTooLarge:
+            return False
+        return True
 
     async def stay_connected(self) -> None:
         """Wait until the stream breaks, and connect again, with the subscriptions there were.

@@ -18,7 +18,7 @@ from queues.core.messages import Delivery
 from queues.protocol import frames
 from queues.protocol import operations as forms
 
-from .channel import CONNECT_TIMEOUT, Channel, Refused, SocketChannel, WebSocketChannel
+from .channel import CONNECT_TIMEOUT, Channel, NoWebSocket, Refused, SocketChannel, WebSocketChannel
 from .errors import OutcomeUnknown, Unreachable
 from .http import HttpTransport, reason
 from .transport import Operation, Transport
@@ -71,6 +71,18 @@ class StreamTransport:
             channel.session = None
         return result
 
+    def tell(self, operation: Operation[Any], token: str | None, refused: Refused) -> None:
+        """Do an operation whose answer matters only if it is refused; see Channel.
+
+        ``refused`` gets Unreachable when there is no connection of the session now.
+        Raises FrameTooLarge.
+        """
+        channel = self._channel
+        if channel is None or channel.lost.done() or channel.session != token:
+            refused(Unreachable(f"{self.url} is not connected."))
+        else:
+            channel.tell(operation, refused)
+
     async def _connect(self, operation: Operation[Any], token: str | None) -> Channel:
         """A connection for the session. Raises Unreachable, UnknownSession."""
         async with self._lock:
@@ -97,7 +109,7 @@ class StreamTransport:
                 await channel.open()
         except OSError as error:
             raise Unreachable(f"Cannot reach {self.url}: {reason(error)}.") from error
-        except Refused as error:
+        except NoWebSocket as error:
             if error.status in (502, 503, 504):
                 # A proxy whose switch is away.
                 raise Unreachable(f"Cannot reach {self.url}: {error}") from error
@@ -190,7 +202,7 @@ class WebTransport(StreamTransport):
         if not self._use_http or operation.name == "login":
             try:
                 result = await super().perform(operation, token)
-            except Refused as error:
+            except NoWebSocket as error:
                 logger.info("%s has no WebSocket (status %d); using HTTP.", self.url, error.status)
                 self._use_http = True
             except frames.FrameTooLarge:

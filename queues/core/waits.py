@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .answers import AckResult, ReplyOutcome
 from .messages import Message, Response
@@ -24,8 +24,8 @@ class Wait:
     def __init__(self, number: int) -> None:
         self.number = number
         self.done = False
-        self.then: Callable[[], None] | None = None
-        """What the engine does once it is done."""
+        self.then: Callable[[Any], None] | None = None
+        """What gets the wait once it is done."""
 
 
 class TransferWait(Wait):

@@ -34,8 +34,8 @@ from queues.core.waits import Wait
 
 T = TypeVar("T")
 
-#: Gets what became of a call.
-Then = Callable[[Response | SwitchError], None]
+#: Gets a call that has ended, for ``outcome``.
+Then = Callable[[Wait], None]
 
 
 class Push(ABC):
@@ -215,10 +215,15 @@ class Engine(ABC):
         wait_for_server: bool = False,
         session: str | None = None,
     ) -> Wait:
-        """Send a request, and let ``then`` have its response, CallTimeout or HandlerFailed.
+        """Send a request, and let ``then`` have the call when it has ended.
 
-        ``then`` may be called before this returns. ``leave_call`` gives the call up.
+        A call that is ``done`` on return has ended before, and ``then`` is not called.
+        ``leave_call`` gives it up.
         """
+
+    @abstractmethod
+    def outcome(self, wait: Wait) -> Response | SwitchError:
+        """What became of a call: its response, CallTimeout, HandlerFailed or ShuttingDown."""
 
     @abstractmethod
     def leave_call(self, wait: Wait) -> None:

@@ -97,7 +97,7 @@ class MemoryEngine(Engine):
             woken, switch.woken = switch.woken, []
             for wait in woken:
                 if wait.then is not None:
-                    wait.then()
+                    wait.then(wait)
         due = switch.next_deadline()
         if due is None or self._closed or (self._timer is not None and self._timer_due <= due):
             return
@@ -115,7 +115,7 @@ class MemoryEngine(Engine):
         if wait.done:
             return
         future = self._loop.create_future()
-        wait.then = lambda: None if future.done() else future.set_result(None)
+        wait.then = lambda _: None if future.done() else future.set_result(None)
         try:
             await future
         finally:
@@ -134,7 +134,7 @@ class MemoryEngine(Engine):
             self._timer = None
         for wait in self._switch.waiting():
             if wait.then is not None:
-                wait.then()
+                wait.then(wait)
         for call in list(self.on_close):
             call()
 
@@ -197,11 +197,12 @@ class MemoryEngine(Engine):
             wait_for_server=wait_for_server,
             token=session,
         )
-        if wait.done:
-            then(_outcome(wait))
-        else:
-            wait.then = lambda: then(_outcome(wait))
+        wait.then = then
         return wait
+
+    def outcome(self, wait: Wait) -> Response | SwitchError:
+        assert isinstance(wait, CallWait)
+        return _outcome(wait)
 
     def leave_call(self, wait: Wait) -> None:
         assert isinstance(wait, CallWait)
@@ -218,20 +219,22 @@ class MemoryEngine(Engine):
         wait_for_server: bool = False,
         session: str | None = None,
     ) -> Response:
-        future: asyncio.Future[Response | SwitchError] = self._loop.create_future()
+        future: asyncio.Future[None] = self._loop.create_future()
         wait = self.start_call(
             name,
             draft,
             timeout=timeout,
-            then=lambda outcome: None if future.done() else future.set_result(outcome),
+            then=lambda _: None if future.done() else future.set_result(None),
             wait_for_server=wait_for_server,
             session=session,
         )
         try:
-            outcome = await future
+            if not wait.done:
+                await future
         except BaseException:
             self.leave_call(wait)
             raise
+        outcome = self.outcome(wait)
         if isinstance(outcome, SwitchError):
             raise outcome
         return outcome
@@ -270,7 +273,7 @@ class MemoryEngine(Engine):
         return result, self._push(stream, notify)
 
     def _push(self, stream: Stream, notify: Callable[[], None]) -> Push:
-        stream.then = notify
+        stream.then = lambda _: notify()
         if stream.batch:
             # It was woken before anybody listened.
             self._loop.call_soon(notify)

@@ -11,6 +11,7 @@ import socket
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 from queues.core.errors import InvalidRequest, PayloadTooLarge
@@ -22,6 +23,7 @@ from queues.protocol.frames import (
     codec_of_frame,
     length_prefixed,
 )
+from queues.protocol.reading import ReadingProtocol
 
 from .peer import Peer
 
@@ -71,10 +73,11 @@ class Listener:
         return _Connection(self._connections)
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(ReadingProtocol):
     """One client on a plain socket."""
 
     def __init__(self, connections: set[_Connection]) -> None:
+        super().__init__()
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._framing = LengthPrefixed(MAX_FRAME)
@@ -84,10 +87,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # A stream transport, though uvloop's does not say so.
+        self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
-        transport.set_write_buffer_limits(high=2**26)  # the peer bounds what is unread
+        self._transport.set_write_buffer_limits(high=2**26)  # the peer bounds what is unread
         if transport.get_extra_info("sockname"):
             sock = transport.get_extra_info("socket")
             if sock.family != socket.AF_UNIX:

@@ -21,14 +21,13 @@ from queues.core.errors import (
     SlowConsumer,
     SwitchError,
 )
-from queues.core.messages import Response
 from queues.core.queue import check_name
 from queues.core.waits import Wait
 from queues.engines.base import Engine, Push
 from queues.protocol import frames
 from queues.protocol.frames import Codec, SwitchSide, Unreadable
 
-from .running import Running
+from .running import Running, Then, step
 
 #: Bytes that a client may leave unread before its next operations wait.
 WINDOW = 8 * 2**20
@@ -39,7 +38,7 @@ MOST_WAITING = 8 * 2**20
 #: Seconds that a client over its window gets to read on.
 PATIENCE = 10.0
 #: Operations of one client that are carried out before others get their turn.
-TURN = 256
+TURN = 16
 
 
 class Peer:
@@ -55,8 +54,7 @@ class Peer:
         self._session: str | None = None
         self._push: Push | None = None
         self._pending: dict[int, Wait | Running] = {}
-        """What is under way, by its ref, or by a number below 0 where it has none."""
-        self._unnamed = 0
+        """What is under way, by ``_key``."""
         self._waiting: deque[Any] = deque()
         """Operations that have come and were not begun."""
         self._waiting_bytes = 0
@@ -96,7 +94,11 @@ class Peer:
         resumed = self._engine.resume_stream(
             session=token, after=None, room=WINDOW, notify=self._pushed
         )
-        self._open(resumed, lambda value, error: None if error is None else self.refuse(error))
+        self._open(
+            resumed,
+            frames.Resume(session=token),
+            lambda value, error: None if error is None else self.refuse(error),
+        )
 
     def _is_full(self) -> bool:
         return self._side.unread >= WINDOW
@@ -128,49 +130,63 @@ class Peer:
         kind = type(operation)
         if kind is frames.Call:
             self._call(operation)
+        elif (begin := _BEGIN.get(kind)) is not None:
+            try:
+                coroutine = begin(self._engine, operation, self._session)
+            except SwitchError as error:
+                self._answer(operation, None, error)
+            else:
+                self._run(coroutine, operation)
         elif kind is frames.Ping:
-            if operation.ref is not None:
-                self._side.answer(operation.ref, None)
+            self._answer(operation, None, None)
         elif kind is Unreadable:
             self._side.refuse(operation.ref, operation.error)
-        elif kind is frames.Login or kind is frames.Resume:
-            self._log_in(operation)
         elif kind is frames.Logout:
             self._log_out(operation)
         elif kind is frames.Cancel:
             self._cancel(operation)
         else:
-            try:
-                coroutine = _BEGIN[kind](self._engine, operation, self._session)
-            except SwitchError as error:
-                self._answered(operation, None, error)
-                return
-            self._run(coroutine, partial(self._answered, operation), operation.ref)
+            self._log_in(operation)
 
     def _run(
-        self,
-        coroutine: Coroutine[Any, None, Any],
-        then: Callable[[Any, SwitchError | None], None],
-        ref: int | None = None,
+        self, coroutine: Coroutine[Any, None, Any], operation: Any, then: Then | None = None
     ) -> None:
-        key: int | None = None
+        """Carry out an operation; ``then``, by default its answer, gets what comes of it."""
+        if then is None:
+            then = partial(self._answer, operation)
+        future = step(coroutine, then)
+        if future is not None:
+            self._keep(operation, Running(coroutine, future, then))
 
-        def ended(value: Any, error: SwitchError | None) -> None:
-            if key is not None:
-                del self._pending[key]
-            then(value, error)
+    def _answer(self, operation: Any, value: Any, error: SwitchError | None) -> None:
+        if self.closed is not None:
+            return
+        if self._pending:
+            self._pending.pop(_key(operation), None)
+        ref = operation.ref
+        if ref is None:
+            return
+        if error is not None:
+            self._side.refuse(ref, error)
+        elif not operation.quiet:
+            self._side.answer(ref, value)
+        self._put()
 
-        running = Running(coroutine, ended)
-        if not running.step():
-            key = self._keep(running, ref)
+    def _keep(self, operation: Any, what: Wait | Running) -> None:
+        """Remember what is under way."""
+        key = _key(operation)
+        if key in self._pending:
+            self._give_up(what)
+            error = InvalidRequest(f"An operation with ref {key} is under way.")
+            self._side.refuse(key, error)
+        else:
+            self._pending[key] = what
 
-    def _keep(self, what: Wait | Running, ref: int | None) -> int:
-        """Remember what is under way. Returns its key."""
-        if ref is None or ref in self._pending:
-            self._unnamed -= 1
-            ref = self._unnamed
-        self._pending[ref] = what
-        return ref
+    def _cancel(self, operation: frames.Cancel) -> None:
+        what = self._pending.pop(operation.of, None)
+        if what is not None:
+            self._give_up(what)
+        self._answer(operation, None, None)
 
     def _give_up(self, what: Wait | Running) -> None:
         if isinstance(what, Running):
@@ -178,59 +194,38 @@ class Peer:
         else:
             self._engine.leave_call(what)
 
-    def _answered(self, operation: Any, value: Any, error: SwitchError | None) -> None:
-        ref = operation.ref
-        if ref is None or self.closed is not None:
-            return
-        if error is not None:
-            self._side.refuse(ref, error)
-        elif not operation.quiet:
-            self._side.answer(ref, value)
-        else:
-            return
-        self._put()
-
-    def _cancel(self, operation: frames.Cancel) -> None:
-        what = self._pending.pop(operation.of, None)
-        if what is not None:
-            self._give_up(what)
-        self._answered(operation, None, None)
-
-    # -- calls --------------------------------------------------------------------------------
-
     def _call(self, operation: frames.Call) -> None:
-        key: int | None = None
-
-        def done(outcome: Response | SwitchError) -> None:
-            if key is not None:
-                del self._pending[key]
-            if isinstance(outcome, SwitchError):
-                self._answered(operation, None, outcome)
-            else:
-                self._answered(operation, outcome, None)
-
         try:
             check_name(operation.queue)
             wait = self._engine.start_call(
                 operation.queue,
                 operation,
                 timeout=operation.timeout,
-                then=done,
+                then=partial(self._called, operation),
                 wait_for_server=operation.wait_for_server,
                 session=self._session,
             )
         except SwitchError as error:
-            self._answered(operation, None, error)
+            self._answer(operation, None, error)
             return
-        if not wait.done:
-            key = self._keep(wait, operation.ref)
+        if wait.done:
+            self._called(operation, wait)
+        else:
+            self._keep(operation, wait)
+
+    def _called(self, operation: frames.Call, wait: Wait) -> None:
+        outcome = self._engine.outcome(wait)
+        if isinstance(outcome, SwitchError):
+            self._answer(operation, None, outcome)
+        else:
+            self._answer(operation, outcome, None)
 
     # -- the session --------------------------------------------------------------------------
 
     def _log_in(self, operation: frames.Login | frames.Resume) -> None:
-        then = partial(self._answered, operation)
         if self._session is not None:
-            then(None, InvalidRequest("This connection has a session; log out first."))
+            error = InvalidRequest("This connection has a session; log out first.")
+            self._answer(operation, None, error)
             return
         room = max(0, WINDOW - self._side.unread)
         if isinstance(operation, frames.Login):
@@ -241,12 +236,13 @@ class Peer:
             opened = self._engine.resume_stream(
                 session=operation.session, after=operation.after, room=room, notify=self._pushed
             )
-        self._open(opened, then)
+        self._open(opened, operation, partial(self._answer, operation))
 
     def _open(
         self,
         coroutine: Coroutine[Any, None, tuple[LoginResult, Push]],
-        then: Callable[[LoginResult | None, SwitchError | None], None],
+        operation: Any,
+        then: Then,
     ) -> None:
         def opened(value: Any, error: SwitchError | None) -> None:
             if error is None:
@@ -254,16 +250,16 @@ class Peer:
                 self._session = value.session
             then(value, error)
 
-        self._run(coroutine, opened)
+        self._run(coroutine, operation, opened)
 
     def _log_out(self, operation: frames.Logout) -> None:
         def ended(value: Any, error: SwitchError | None) -> None:
             if error is None:
                 # Whatever else ends the session ends the connection; this does not.
                 self._push = self._session = None
-            self._answered(operation, value, error)
+            self._answer(operation, value, error)
 
-        self._run(self._engine.logout(session=self._session), ended)
+        self._run(self._engine.logout(session=self._session), operation, ended)
 
     def _pushed(self) -> None:
         """There is something for the session, or its stream has ended."""
@@ -342,6 +338,12 @@ class Peer:
             self._give_up(what)
         if self._push is not None:
             self._push.close(slow=slow)
+
+
+def _key(operation: Any) -> int:
+    """The ref of an operation, or a number below 0 where it has none."""
+    ref: int | None = operation.ref
+    return -id(operation) if ref is None else ref
 
 
 # -- the other operations ---------------------------------------------------------------------

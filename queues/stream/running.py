@@ -16,43 +16,50 @@ from queues.core.errors import InternalError, SwitchError
 logger = logging.getLogger("queues.stream")
 
 #: Gets the value, or the refusal.
-Outcome = Callable[[Any, SwitchError | None], None]
+Then = Callable[[Any, SwitchError | None], None]
 
 
 class Running:
-    """One coroutine that waits for futures of its loop only, as the engine's do."""
+    """A coroutine that waits; for futures of its loop only, as the engine's do."""
 
     __slots__ = ("_coroutine", "_future", "_then")
 
-    def __init__(self, coroutine: Coroutine[Any, None, Any], then: Outcome) -> None:
+    def __init__(
+        self, coroutine: Coroutine[Any, None, Any], future: asyncio.Future[Any], then: Then
+    ) -> None:
         self._coroutine = coroutine
         self._then = then
-        self._future: asyncio.Future[Any] | None = None
+        self._future = future
+        future.add_done_callback(self._go_on)
 
-    def step(self, _: object = None) -> bool:
-        """Run it until it waits; True when it has ended, and ``then`` has been called."""
-        try:
-            future: Any = self._coroutine.send(None)
-        except StopIteration as stop:
-            self._then(stop.value, None)
-        except SwitchError as error:
-            self._then(None, error)
-        except asyncio.CancelledError:
-            pass
-        except Exception:
-            logger.exception("An operation failed.")
-            self._then(None, InternalError("The switch failed to do it; its log says why."))
-        else:
+    def _go_on(self, _: object) -> None:
+        future = step(self._coroutine, self._then)
+        if future is not None:
             self._future = future
-            future.add_done_callback(self.step)
-            return False
-        return True
+            future.add_done_callback(self._go_on)
 
     def cancel(self) -> None:
         """Let it clean up; ``then`` is not called."""
         self._then = _ignore
-        if self._future is not None:
-            self._future.cancel()
+        self._future.cancel()
+
+
+def step(coroutine: Coroutine[Any, None, Any], then: Then) -> asyncio.Future[Any] | None:
+    """Run a coroutine until it ends, and tell ``then``; or waits, for the future returned."""
+    try:
+        future: asyncio.Future[Any] | None = coroutine.send(None)
+    except StopIteration as stop:
+        then(stop.value, None)
+    except SwitchError as error:
+        then(None, error)
+    except asyncio.CancelledError:
+        pass
+    except Exception:
+        logger.exception("An operation failed.")
+        then(None, InternalError("The switch failed to do it; its log says why."))
+    else:
+        return future
+    return None
 
 
 def _ignore(value: Any, error: SwitchError | None) -> None:
