@@ -508,18 +508,28 @@ class SwitchMachine(RuleBasedStateMachine):
         if told:
             self.both("advance")
 
-    @rule(data=st.data())
-    def time_stands_still(self, data: st.DataObject) -> None:
-        """A server shows a sign of life and takes a message; then much falls due at once."""
+    @rule(data=st.data(), timed=st.booleans())
+    def time_stands_still(self, data: st.DataObject, timed: bool) -> None:
+        """A server takes a message and shows a sign of life; then much falls due at once."""
         self.both("advance")
         server = self.server(data)
         if server is None:
             return
         token, name = server
-        self.now += self.switch.sessions[token].lease * 0.75
+        session = self.switch.sessions[token]
+        for pair in self.streams:
+            if pair[0] is session.stream:
+                self.close(pair)
+        if session.ended:
+            return
+        if timed:
+            self.both("change_queue", name, {"ack_timeout": session.lease * 1.25}, token=token)
         self.both("send", name, Draft(payload="x"))
         self.answer(self.both_wait("transfer", token=token))
-        self.now += 40.0
+        self.now += session.lease * 0.75
+        self.both("touch", token)
+        self.both("send", name, Draft(payload="x"))
+        self.now += session.lease + 40.0
         self.both("advance")
 
     # -- sessions -------------------------------------------------------------------------------
@@ -575,6 +585,8 @@ class SwitchMachine(RuleBasedStateMachine):
     def guess_fresh(self, data: st.DataObject, guess: int) -> None:
         """Somebody guesses the name of the next fresh queue and listens in advance."""
         token = self.token(data)
+        if len(self.switch.queues) + 1 >= self.switch.limits.queues:
+            self.both("destroy_queue", next(iter(self.switch.queues)))
         name = f"fresh.{self.switch._next_id + guess}"
         self.both("create_queue", name)
         self.both("subscribe", name, token=token)
@@ -867,22 +879,32 @@ class SwitchMachine(RuleBasedStateMachine):
     def abandon(self, data: st.DataObject) -> None:
         self.lose_answer(self.choose(data, self.transfers))
 
-    @rule(data=st.data(), after=st.sampled_from([None, 0]), lost=st.booleans())
-    def answers_cross(self, data: st.DataObject, after: int | None, lost: bool) -> None:
-        """Two Transfers of one session; the answer that comes second may be lost."""
+    @rule(
+        data=st.data(),
+        first=st.sampled_from([None, None, 0]),
+        then=st.sampled_from([None, 0, 0, "stream"]),
+        lost=st.booleans(),
+    )
+    def answers_cross(
+        self, data: st.DataObject, first: int | None, then: int | str | None, lost: bool
+    ) -> None:
+        """Two Transfers of one session, or one and a stream; the older answer may be lost."""
         self.both("advance")
         server = self.server(data)
         if server is None:
             return
         token, name = server
-        first = self.both_wait("transfer", token=token, timeout=4.0, limit=2)
+        earlier = self.both_wait("transfer", token=token, after=first, timeout=4.0, limit=2)
         if name in self.switch.queues:
             self.both("send", name, Draft(payload="x"))
-        self.answer(self.both_wait("transfer", token=token, after=after, limit=10))
-        if lost:
-            self.lose_answer(first)
+        if then == "stream":
+            self.take_from(self.both_stream("resume_stream", token, after=0, room=1_000))
         else:
-            self.answer(first)
+            self.answer(self.both_wait("transfer", token=token, after=then, limit=10))
+        if lost:
+            self.lose_answer(earlier)
+        else:
+            self.answer(earlier)
 
     def lose_answer(self, pair: tuple[TransferWait, naive.Transfer]) -> None:
         """The client left before the Transfer was answered."""
@@ -907,11 +929,14 @@ class SwitchMachine(RuleBasedStateMachine):
         room=rooms,
     )
     def open_stream(self, data: st.DataObject, client: str, lease: float, room: int) -> None:
+        pair = self.open(client, lease, room)
+        if pair is not None:
+            self.subscribe_to_some(data, pair[0].session.token)
+
+    def open(self, client: str, lease: float, room: int) -> Any:
         self.logins += 1
         token = f"s{self.logins:03}"
-        pair = self.both_stream("open_stream", token, f"client {client}", lease, room=room)
-        if pair is not None:
-            self.subscribe_to_some(data, token)
+        return self.both_stream("open_stream", token, f"client {client}", lease, room=room)
 
     @rule(data=st.data(), room=rooms)
     def resume_stream(self, data: st.DataObject, room: int) -> None:
@@ -931,6 +956,16 @@ class SwitchMachine(RuleBasedStateMachine):
         ended = [pair for pair in self.streams if pair[0].done][-2:]
         self.streams = ended + running
         return data.draw(st.sampled_from(running * 4 + ended), label="stream")
+
+    def running_stream(self, data: st.DataObject) -> tuple[Stream, naive.Stream]:
+        """One that is open, new if there is none."""
+        self.both("advance")
+        running = [pair for pair in self.streams if not pair[0].done]
+        if running:
+            return data.draw(st.sampled_from(running), label="stream")
+        for token in self.switch.sessions:
+            return self.both_stream("resume_stream", token, after=None, room=1_000)
+        return self.open("1", 0.0, 1_000)
 
     @precondition(lambda self: self.streams)
     @rule(data=st.data(), slow=st.booleans())
@@ -978,28 +1013,26 @@ class SwitchMachine(RuleBasedStateMachine):
             self.last_pushed[real] = m["delivery"]
             self.shown.add((m["id"], m["delivery"]))
 
-    @precondition(lambda self: self.streams)
     @rule(
         data=st.data(),
         credit=st.sampled_from([None, 1, 1, 2, 3]),
         sent=st.integers(1, 3),
         then=st.sampled_from(
-            ["nothing", "ack", "nack", "reject", "later", "reply", "drop", "purge", "destroy"]
+            ["ack", "nack", "reject", "later", "reply", "drop", "purge", "purge", "destroy"]
         ),
     )
     def push(self, data: st.DataObject, credit: int | None, sent: int, then: str) -> None:
-        """A stream that is open is pushed messages, and one of them ends in some way."""
-        self.both("advance")
-        pair = self.stream(data)
+        """A stream is pushed messages, and one of them ends in some way."""
+        pair = self.running_stream(data)
         session = pair[0].session
-        if session.ended or not self.switch.queues:
+        if not self.switch.queues:
             return
         token = session.token
         names = [*session.subscriptions] * 3 + [*self.switch.queues]
         name = data.draw(st.sampled_from(names), label="name")
         self.both("subscribe", name, token=token, credit=credit)
         for _ in range(sent):
-            self.both("send", name, Draft(payload="x", reply_to="a"))
+            self.both("send", name, Draft(payload="x", correlation_id="", reply_to="a"))
         if data.draw(st.booleans(), label="take"):
             self.take_from(pair)
         held = [m.id for m in session.held.values() if m.queue == name]
@@ -1025,12 +1058,11 @@ class SwitchMachine(RuleBasedStateMachine):
             self.both("create_queue", name)
             self.both("send", name, Draft(payload="x"))
 
-    @precondition(lambda self: self.streams)
     @rule(
         data=st.data(),
         pause=st.sampled_from([None, None, 0.0, 1.0, 30.0]),
-        after=st.sampled_from([None, 0, "seen", "seen"]),
-        room=rooms,
+        after=st.sampled_from([None, 0, 0, "seen"]),
+        room=st.sampled_from([1_000, 1, 1, 0]),
         acked=st.booleans(),
     )
     def reconnect(
@@ -1042,26 +1074,80 @@ class SwitchMachine(RuleBasedStateMachine):
         acked: bool,
     ) -> None:
         """A client takes up its session on a new connection, the old one being cut or not yet."""
-        self.both("advance")
-        pair = self.stream(data)
-        token = pair[0].session.token
+        pair = self.running_stream(data)
+        session = pair[0].session
+        names = [*session.subscriptions] or ["a"]
+        name = data.draw(st.sampled_from(names), label="name")
+        self.both("subscribe", name, token=session.token, credit=3)
+        for _ in range(2):
+            self.both("send", name, Draft(payload="x"))
         self.take_from(pair)
-        name = self.name(data)
-        self.both("send", name, Draft(payload="x"))
         if pause is not None:
             self.close(pair)
             self.both("send", name, Draft(payload="x"))
             self.now += pause
         seen = self.last_pushed.get(pair[0], 0) if after == "seen" else after
-        newer = self.both_stream("resume_stream", token, after=seen, room=room)
+        newer = self.both_stream("resume_stream", session.token, after=seen, room=room)
         if newer is None:
             return
-        held = [m.id for m in newer[0].session.held.values()]
-        if acked and held:
-            self.both("ack", [data.draw(st.sampled_from(held), label="id")], token=token)
+        if acked and session.held:
+            id = data.draw(st.sampled_from([m.id for m in session.held.values()]), label="id")
+            self.both("ack", [id], token=session.token)
         self.both("send", name, Draft(payload="x"))
         self.give_room(newer, 1_000)
         self.take_from(newer)
+
+    @rule(
+        data=st.data(),
+        credit=st.sampled_from([1, 2, 3]),
+        batch=st.lists(
+            st.tuples(st.integers(0, 9), st.sampled_from(["x", "p" * 24])), min_size=2, max_size=5
+        ),
+        granted=st.lists(st.sampled_from([1, 2, 30, 1_000]), min_size=1, max_size=3),
+    )
+    def push_little_by_little(
+        self, data: st.DataObject, credit: int, batch: list[tuple[int, str]], granted: list[int]
+    ) -> None:
+        """A client reads slowly what comes from several queues."""
+        pair = self.running_stream(data)
+        token = pair[0].session.token
+        self.give_room(pair, 0)
+        names = [*self.switch.queues][:3]
+        for name in names:
+            self.both("subscribe", name, token=token, credit=credit)
+        for number, payload in batch if names else []:
+            self.both("send", names[number % len(names)], Draft(payload=payload))
+        for room in granted:
+            self.give_room(pair, room)
+            self.take_from(pair)
+
+    @rule(
+        data=st.data(),
+        sent=st.integers(0, 2),
+        how=st.sampled_from(["close", "close", "logout", "unsubscribe"]),
+    )
+    def server_comes_and_goes(self, data: st.DataObject, sent: int, how: str) -> None:
+        """A queue is served by one stream alone, and then by nobody."""
+        self.both("advance")
+        if not self.switch.queues:
+            return
+        if len(self.switch.sessions) == self.switch.limits.sessions:
+            self.both("logout", next(iter(self.switch.sessions)))
+        name = data.draw(st.sampled_from([*self.switch.queues, "a"]), label="name")
+        for other in self.switch.sessions:
+            self.both("unsubscribe", name, token=other)
+        pair = self.open("1", 0.0, 1_000)
+        token = pair[0].session.token
+        self.both("subscribe", name, token=token, credit=1)
+        for _ in range(sent):
+            self.both("send", name, Draft(payload="x"))
+        if how == "close":
+            self.close(pair)
+        elif how == "logout":
+            self.both("logout", token)
+        else:
+            self.both("unsubscribe", name, token=token)
+        self.both("inspect_queue", name)
 
     @rule(data=st.data(), credit=st.sampled_from([1, 2, 3]), sent=st.integers(1, 5))
     def compete(self, data: st.DataObject, credit: int, sent: int) -> None:
@@ -1097,6 +1183,28 @@ class SwitchMachine(RuleBasedStateMachine):
     def nack(self, data: st.DataObject, delay: float, requeue: bool) -> None:
         token = self.token(data)
         self.both("nack", self.ids(data, token), token=token, delay=delay, requeue=requeue)
+
+    @rule(data=st.data(), how=st.sampled_from(["ack", "nack", "reply", "transfer", "touch"]))
+    def meddle(self, data: st.DataObject, how: str) -> None:
+        """A session finishes what another holds."""
+        self.both("advance")
+        pairs = [
+            (session.token, message.id)
+            for session in self.switch.sessions.values()
+            for message in self.switch._messages.values()
+            if message.hold is not None and message.hold.session is not session
+        ]
+        if not pairs:
+            return
+        token, id = data.draw(st.sampled_from(pairs), label="who and what")
+        if how in ("ack", "nack"):
+            self.both(how, [id], token=token)
+        elif how == "reply":
+            self.both("reply", Reply(id=id, payload="y"), token=token)
+        elif how == "touch":
+            self.both("touch", token, [id])
+        else:
+            self.transfers.append(self.both_wait("transfer", token=token, timeout=4.0, acks=[id]))
 
     @rule(data=st.data(), payload=payloads, headers=headers, error=failures)
     def reply(
@@ -1191,9 +1299,14 @@ class SwitchMachine(RuleBasedStateMachine):
         if pair is not None:
             self.calls.append(pair)
         self.answer(self.both_wait("transfer", token=token, limit=10))
-        held = self.switch.sessions[token].held.values()
-        if requests := [m.id for m in held if m.reply_to in self.switch.calls]:
-            id = data.draw(st.sampled_from(requests), label="request")
+        requests = [
+            (session.token, m.id)
+            for session in self.switch.sessions.values()
+            for m in session.held.values()
+            if m.reply_to in self.switch.calls
+        ]
+        if requests:
+            token, id = data.draw(st.sampled_from(requests), label="request")
             self.both("reply", Reply(id=id, payload=payload, error=error), token=token)
 
     @rule(
