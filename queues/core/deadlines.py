@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from enum import IntEnum
 from typing import Any
 
@@ -38,6 +39,11 @@ class Deadlines:
 
     def __len__(self) -> int:
         return len(self._when)
+
+    @property
+    def earliest(self) -> float:
+        """Nothing is due before; infinite if there is nothing."""
+        return self._heap[0][0] if self._heap else math.inf
 
     def set(self, key: Key, when: float) -> None:
         """Make ``key`` due at ``when``, instead of any earlier setting."""

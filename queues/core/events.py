@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -83,6 +83,8 @@ class Trace:
         self._max_bytes = max_bytes
         self._ring: deque[_Entry] = deque()
         self.bytes = 0
+        self.on_event: Callable[[], None] | None = None
+        """What is called after the next event."""
 
     def __len__(self) -> int:
         return len(self._ring)
@@ -96,10 +98,10 @@ class Trace:
         self,
         at: float,
         kind: EventKind,
-        queue: str | None,
-        message: int | None,
-        client: str | None,
-        detail: str | None,
+        queue: str | None = None,
+        message: int | None = None,
+        client: str | None = None,
+        detail: str | None = None,
     ) -> None:
         """Append an event and drop as many of the oldest as the bounds ask for."""
         size = EVENT_OVERHEAD
@@ -115,6 +117,8 @@ class Trace:
         self.bytes += size
         while self.bytes > self._max_bytes or len(ring) > self._max_events:
             self.bytes -= ring.popleft()[0]
+        if self.on_event is not None:
+            self.on_event()
 
     def after(self, number: int, limit: int) -> TraceReport:
         """At most ``limit`` events with a larger number than ``number``."""

@@ -116,6 +116,8 @@ class Hold:
     session: Session
     delivery: int
     since: float
+    timed: bool = False
+    """Whether an ack timeout runs."""
 
 
 @dataclass(slots=True)
@@ -151,7 +153,7 @@ class Message:
     """When a delayed message becomes ready."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Delivery:
     """A message as it is handed to a session. Times are seconds since the epoch."""
 
@@ -160,14 +162,14 @@ class Delivery:
     """Number of this hand-over; larger than that of every earlier one."""
     queue: str
     payload: str
+    sent_at: float
+    delivery_count: int
     correlation_id: str | None = None
     reply_to: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     key: str | None = None
     sender: str | None = None
-    sent_at: float
     expires_at: float | None = None
-    delivery_count: int
     error: Failure | None = None
 
 
@@ -216,17 +218,17 @@ def delivery_of(message: Message) -> Delivery:
     hold = message.hold
     assert hold is not None
     return Delivery(
-        id=message.id,
-        delivery=hold.delivery,
-        queue=message.queue,
-        payload=message.payload,
-        correlation_id=message.correlation_id,
-        reply_to=message.reply_to,
-        headers=message.headers or {},
-        key=message.key,
-        sender=message.sender,
-        sent_at=message.sent_at,
-        expires_at=message.expires_at,
-        delivery_count=message.delivery_count,
-        error=message.error,
+        message.id,
+        hold.delivery,
+        message.queue,
+        message.payload,
+        message.sent_at,
+        message.delivery_count,
+        message.correlation_id,
+        message.reply_to,
+        message.headers or {},
+        message.key,
+        message.sender,
+        message.expires_at,
+        message.error,
     )

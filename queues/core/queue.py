@@ -95,11 +95,11 @@ class Queue:
     @property
     def length(self) -> int:
         """Messages that count against ``max_length``: all but the dead."""
-        return self.ready + len(self.delayed) + len(self.held)
+        ready = len(self._fresh) + len(self._returned) - len(self._stale)
+        return ready + len(self.delayed) + len(self.held)
 
     def append(self, message: Message) -> None:
-        """Add a new message, larger in id than all before, as ready."""
-        message.state = State.READY
+        """Add a new message, ready and larger in id than all before."""
         self._fresh.append(message)
 
     def restore(self, message: Message) -> None:
@@ -113,6 +113,8 @@ class Queue:
     def head(self) -> Message | None:
         """The oldest ready message."""
         fresh, returned, stale = self._fresh, self._returned, self._stale
+        if not returned and not stale:
+            return fresh[0] if fresh else None
         if stale:
             while fresh and fresh[0].id in stale:
                 stale.discard(fresh.popleft().id)
@@ -126,6 +128,8 @@ class Queue:
 
     def pop(self) -> Message:
         """Take out the oldest ready message; there must be one."""
+        if not self._returned and not self._stale:
+            return self._fresh.popleft()
         message = self.head()
         assert message is not None
         if self._fresh and self._fresh[0] is message:

@@ -83,6 +83,9 @@ from .sessions import Consumers, Departure, Session, Subscription
 from .verdict import Verdict, clears, explain_ended, explain_message
 from .waits import CallWait, Stream, TraceWait, TransferWait, Wait
 
+#: Looking a member up in its enumeration takes longer than handing a message over.
+_HELD = State.HELD
+
 
 def _digest(payload: str) -> bytes:
     return hashlib.blake2b(payload.encode(), digest_size=16).digest()
@@ -115,6 +118,7 @@ class Switch:
             max_events=self.limits.trace_events,
             max_bytes=self.limits.trace_bytes,
         )
+        self._emit = self.trace.add
         self.woken: list[Wait] = []
         """Waits that are done; whoever resumes them empties the list."""
         self._messages: dict[int, Message] = {}
@@ -134,6 +138,8 @@ class Switch:
 
     def advance(self, now: float) -> None:
         """Apply everything that is due at ``now``."""
+        if self._deadlines.earliest > now:
+            return
         while (key := self._deadlines.pop(now)) is not None:
             due, what = key
             if due is Due.WAIT_ENDS:
@@ -197,7 +203,8 @@ class Switch:
             elif message.hold is None or message.hold.session is not session:
                 result.not_held.append(id)
             else:
-                self._arm_ack_timeout(message, self.queues[message.queue], now)
+                queue = self.queues[message.queue]
+                self._arm_ack_timeout(message, message.hold, queue, now)
                 result.touched.append(id)
         return result
 
@@ -584,7 +591,10 @@ class Switch:
         """
         sender = self._sender(token, now)
         if (call := self.calls.get(name)) is not None:
-            id = self._respond(call, draft, sender, now)
+            correlation_id = draft.correlation_id
+            if correlation_id is None:
+                correlation_id = str(call.request)
+            id = self._respond(call, draft, correlation_id, sender, now)
             if id is None:
                 raise QueueNotFound(f"The call that {name} belongs to has its reply already.")
             return SendResult(id=id, created=True)
@@ -628,7 +638,7 @@ class Switch:
             failure_of(draft.error),
             sender,
             now,
-            None if ttl is None else now + ttl,
+            None,
             size,
         )
         self._messages[message.id] = message
@@ -643,29 +653,38 @@ class Switch:
         else:
             queue.append(message)
             self._offer(queue, now)
-        if message.expires_at is not None and message.hold is None:
-            self._deadlines.set((Due.EXPIRY, message.id), message.expires_at)
+        if ttl is not None:
+            # Set only now: a message that is handed over at once has no expiry to wait for.
+            message.expires_at = now + ttl
+            if message.hold is None:
+                self._deadlines.set((Due.EXPIRY, message.id), message.expires_at)
         return message
 
     def _checked_size(self, draft: Outgoing, reply_to: str | None) -> int:
         """The bytes that a message made from ``draft`` counts for. Raises PayloadTooLarge."""
-        limits = self.limits
-        size = utf8_size(draft.payload)
-        if size > limits.payload_bytes:
-            raise PayloadTooLarge(f"A payload may have at most {limits.payload_bytes} bytes.")
-        if draft.headers:
-            headers = headers_size(draft.headers)
-            if headers > limits.header_bytes:
-                raise PayloadTooLarge(f"Headers may have at most {limits.header_bytes} bytes.")
-            size += headers
+        size = self._text_size(draft)
         if reply_to is not None:
             size += utf8_size(reply_to)
         if draft.correlation_id is not None:
             size += utf8_size(draft.correlation_id)
         if draft.key is not None:
             size += utf8_size(draft.key)
-        if draft.error is not None:
-            size += utf8_size(draft.error.code) + utf8_size(draft.error.detail)
+        return size
+
+    def _text_size(self, text: Outgoing | OutgoingReply) -> int:
+        """Bytes of payload, headers and error. Raises PayloadTooLarge."""
+        limits = self.limits
+        payload = text.payload
+        size = len(payload) if payload.isascii() else len(payload.encode())
+        if size > limits.payload_bytes:
+            raise PayloadTooLarge(f"A payload may have at most {limits.payload_bytes} bytes.")
+        if text.headers:
+            headers = headers_size(text.headers)
+            if headers > limits.header_bytes:
+                raise PayloadTooLarge(f"Headers may have at most {limits.header_bytes} bytes.")
+            size += headers
+        if text.error is not None:
+            size += utf8_size(text.error.code) + utf8_size(text.error.detail)
         return size
 
     def _check_room(self, size: int) -> None:
@@ -919,9 +938,10 @@ class Switch:
     def _hold_next(self, queue: Queue, session: Session, now: float) -> tuple[int, Message]:
         """Let the session hold the oldest ready message; returns the delivery number too."""
         message = queue.pop()
-        number = self._number()
-        message.state = State.HELD
-        message.hold = Hold(session, number, now)
+        number = self._next_id
+        self._next_id = number + 1
+        message.state = _HELD
+        message.hold = hold = Hold(session, number, now)
         message.delivery_count += 1
         queue.held[message.id] = message
         queue.delivered += 1
@@ -931,8 +951,9 @@ class Switch:
             subscription.held += 1
         if message.expires_at is not None:
             self._deadlines.cancel((Due.EXPIRY, message.id))
-        self._arm_ack_timeout(message, queue, now)
-        self._emit(now, "delivered", queue.name, message.id, session.client)
+        if queue.policy.ack_timeout is not None:
+            self._arm_ack_timeout(message, hold, queue, now)
+        self._emit(now, "delivered", queue.name, message.id, session.client, None)
         return number, message
 
     def _offer(self, queue: Queue, now: float) -> None:
@@ -957,12 +978,15 @@ class Switch:
                 wait.done = True
                 self.woken.append(wait)
 
-    def _arm_ack_timeout(self, message: Message, queue: Queue, now: float) -> None:
-        key = (Due.ACK_TIMEOUT, message.id)
-        if queue.policy.ack_timeout is None:
-            self._deadlines.cancel(key)  # the policy had one when the message was handed over
-        else:
-            self._deadlines.set(key, now + queue.policy.ack_timeout)
+    def _arm_ack_timeout(self, message: Message, hold: Hold, queue: Queue, now: float) -> None:
+        timeout = queue.policy.ack_timeout
+        if timeout is not None:
+            self._deadlines.set((Due.ACK_TIMEOUT, message.id), now + timeout)
+            hold.timed = True
+        elif hold.timed:
+            # The policy had one when the message was handed over.
+            self._deadlines.cancel((Due.ACK_TIMEOUT, message.id))
+            hold.timed = False
 
     def _holds(self, number: int, message: Message) -> bool:
         """Whether a hand-over is still in force: not acked, given back or handed out again."""
@@ -1060,16 +1084,14 @@ class Switch:
         if message.reply_to is None:
             self._finish_message(message, session, now, "acked")
             return ReplyResult(id=None, state="no_reply_to")
-        draft = Draft(
-            reply.payload,
-            str(message.id) if message.correlation_id is None else message.correlation_id,
-            headers=reply.headers,
-            error=reply.error,
+        correlation_id = (
+            str(message.id) if message.correlation_id is None else message.correlation_id
         )
         id: int | None = None
         if (call := self.calls.get(message.reply_to)) is not None:
-            id = self._respond(call, draft, session.client, now, message.size)
+            id = self._respond(call, reply, correlation_id, session.client, now, message.size)
         elif (target := self.queues.get(message.reply_to)) is not None:
+            draft = Draft(reply.payload, correlation_id, headers=reply.headers, error=reply.error)
             id = self._enqueue(
                 target, draft, session.client, now, reply_to=None, ttl=None, freed=message.size
             ).id
@@ -1093,7 +1115,8 @@ class Switch:
         subscription = session.subscriptions.get(message.queue)
         if subscription is not None:
             subscription.held -= 1
-        self._deadlines.cancel((Due.ACK_TIMEOUT, message.id))
+        if hold.timed:
+            self._deadlines.cancel((Due.ACK_TIMEOUT, message.id))
         message.hold = None
 
     def _give_back(self, message: Message, now: float, cause: str, delay: float = 0.0) -> None:
@@ -1186,9 +1209,10 @@ class Switch:
         """Take a message out of everything that knows it."""
         if message.hold is not None:
             self._release(message)
-        elif message.state is not State.HELD:
-            queue.remove(message)
-        self._cancel_deadlines(message)
+        else:
+            if message.state is not State.HELD:
+                queue.remove(message)
+            self._cancel_deadlines(message)
         del self._messages[message.id]
         self.bytes -= message.size
         queue.bytes -= message.size
@@ -1219,12 +1243,15 @@ class Switch:
         """
         sender = self._sender(token, now)
         queue = self.queues.get(name)
-        if queue is not None and (record := self._known_key(queue, draft)) is not None:
+        if (
+            queue is not None
+            and draft.key is not None
+            and (record := self._known_key(queue, draft)) is not None
+        ):
             if record.call is None:
                 raise KeyReused("The key was used by a send.")
             if record.call.response is not None or not record.call.lost:
                 return self._wait_for(record.call, timeout, now)
-            assert draft.key is not None
             self._forget_key(queue, draft.key)
         consumers = self.consumers.get(name)
         if not wait_for_server and (consumers is None or not consumers.sessions):
@@ -1239,8 +1266,8 @@ class Switch:
         message = self._enqueue(queue, draft, sender, now, reply_to=reply_to, ttl=timeout)
         call = Call(message.id, name, reply_to, draft.key)
         self.calls[reply_to] = call
-        if draft.key is not None:
-            queue.keys[draft.key].call = call
+        if call.key is not None:
+            queue.keys[call.key].call = call
         return self._wait_for(call, timeout, now)
 
     def leave_call(self, wait: CallWait, *, now: float) -> None:
@@ -1271,31 +1298,39 @@ class Switch:
 
     def _key_record(self, call: Call) -> KeyRecord | None:
         """The key of a call, while it is remembered."""
+        if call.key is None:
+            return None
         queue = self.queues.get(call.queue)
-        if queue is None or call.key is None:
+        if queue is None:
             return None
         record = queue.keys.get(call.key)
         return record if record is not None and record.call is call else None
 
     def _respond(
-        self, call: Call, draft: Outgoing, sender: str | None, now: float, freed: int = 0
+        self,
+        call: Call,
+        reply: Outgoing | OutgoingReply,
+        correlation_id: str,
+        sender: str | None,
+        now: float,
+        freed: int = 0,
     ) -> int | None:
         """Give the reply to everybody who waits for the call; None if it has one already."""
         if call.response is not None:
             return None
-        size = self._checked_size(draft, draft.reply_to)
+        size = self._text_size(reply) + utf8_size(correlation_id)
         record = self._key_record(call)
         if record is not None:  # only then is it kept
             self._check_room(size - freed)
         response = Response(
             self._number(),
             call.request,
-            draft.payload,
-            str(call.request) if draft.correlation_id is None else draft.correlation_id,
+            reply.payload,
+            correlation_id,
             now,
-            draft.headers or {},
+            reply.headers or {},
             sender,
-            failure_of(draft.error),
+            failure_of(reply.error),
         )
         call.response = response
         self._emit(now, "sent", call.reply_to, response.id, sender, summary(response.payload))
@@ -1371,6 +1406,7 @@ class Switch:
         else:
             self._waits[wait.number] = wait
             self._trace_waits.append(wait)
+            self.trace.on_event = self._wake_readers
             self._deadlines.set((Due.WAIT_ENDS, wait.number), now + timeout)
         return wait
 
@@ -1427,20 +1463,12 @@ class Switch:
         self._next_wait += 1
         return self._next_wait
 
-    def _emit(
-        self,
-        now: float,
-        kind: EventKind,
-        queue: str | None = None,
-        message: int | None = None,
-        client: str | None = None,
-        detail: str | None = None,
-    ) -> None:
-        self.trace.add(now, kind, queue, message, client, detail)
-        if self._trace_waits:
-            for wait in self._trace_waits:
-                wait.done = True
-                self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
-                self.woken.append(wait)
-                del self._waits[wait.number]
-            self._trace_waits.clear()
+    def _wake_readers(self) -> None:
+        """Somebody waited for the next event."""
+        for wait in self._trace_waits:
+            wait.done = True
+            self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
+            self.woken.append(wait)
+            del self._waits[wait.number]
+        self._trace_waits.clear()
+        self.trace.on_event = None

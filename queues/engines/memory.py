@@ -189,14 +189,20 @@ class MemoryEngine(Engine):
         wait_for_server: bool = False,
         session: str | None = None,
     ) -> Wait:
-        wait = self._do(
-            self._switch.call,
-            name,
-            draft,
-            timeout=timeout,
-            wait_for_server=wait_for_server,
-            token=session,
-        )
+        if self._closed:
+            self.check()
+        try:
+            wait = self._switch.call(
+                name,
+                draft,
+                timeout=timeout,
+                now=self._clock.now() if self._instant is None else self._instant,
+                wait_for_server=wait_for_server,
+                token=session,
+            )
+        finally:
+            if self._instant is None:
+                self._settle()
         wait.then = then
         return wait
 

@@ -437,16 +437,13 @@ class SwitchSide:
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
+        self.unread = 0
+        """Bytes written and not known to have been read."""
         self._out = _Outbox(codec)
-        self._sent = 0
+        self._written = 0
         self._confirmed = 0
         self._asked: int | None = None
         """The number of the ping that has not been answered."""
-
-    @property
-    def unread(self) -> int:
-        """Bytes written and not known to have been read."""
-        return self._sent - self._confirmed + self._out.bytes
 
     @property
     def has_output(self) -> bool:
@@ -491,34 +488,42 @@ class SwitchSide:
     def _confirm(self, pong: Pong) -> bool:
         """Take note of what was read; False, since there is nothing else to do."""
         if pong.n == self._asked:
+            self.unread -= pong.n - self._confirmed
             self._confirmed = pong.n
             self._asked = None
         return False
 
+    def _put(self, item: Any) -> None:
+        data = self.codec.encode(item)
+        self._out.put(data)
+        self.unread += len(data)
+
     def answer(self, ref: int, value: Any) -> None:
         """An operation was carried out."""
-        self._out.put(self.codec.encode(Answer(ref, value)))
+        self._put(Answer(ref, value))
 
     def refuse(self, ref: int | None, error: SwitchError) -> None:
         """An operation was refused."""
         fields = {"code": error.code, "detail": error.detail, **error.extra}
-        self._out.put(self.codec.encode(Refusal(ref, fields)))
+        self._put(Refusal(ref, fields))
 
     def deliver(self, delivery: Delivery) -> None:
         """Push a message."""
-        self._out.put(self.codec.encode(Deliver(delivery)))
+        self._put(Deliver(delivery))
 
     def close(self, error: SwitchError) -> None:
         """Say why the connection is about to be closed."""
-        self._out.put(self.codec.encode(Closing({"code": error.code, "detail": error.detail})))
+        self._put(Closing({"code": error.code, "detail": error.detail}))
 
     def data_to_send(self) -> list[bytes]:
         """The frames to send now."""
-        if self._asked is None and self._sent + self._out.bytes - self._confirmed >= PING_EVERY:
-            # Counts what goes before it, so its answer confirms all that.
-            self._asked = self._sent + self._out.bytes
-            self._out.put(self.codec.encode(Asking(self._asked)))
-        self._sent += self._out.bytes
+        self._written += self._out.bytes
+        if self._asked is None and self._written - self._confirmed >= PING_EVERY:
+            # Its answer confirms what goes before it.
+            self._asked = self._written
+            before = self._out.bytes
+            self._put(Asking(self._asked))
+            self._written += self._out.bytes - before
         return self._out.frames(BATCH_BYTES)
 
 

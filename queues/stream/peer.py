@@ -38,7 +38,7 @@ MOST_WAITING = 8 * 2**20
 #: Seconds that a client over its window gets to read on.
 PATIENCE = 10.0
 #: Operations of one client that are carried out before others get their turn.
-TURN = 16
+TURN = 8
 
 
 class Peer:
@@ -278,12 +278,12 @@ class Peer:
 
     def _put(self) -> None:
         """Something was added to what is to be sent."""
-        if self._side.unread > MOST_UNREAD:
-            self._cut_off("It leaves too much unread.")
-        else:
-            if self._is_full():
-                self._wait_for_reading()
-            self._wake()
+        if self._side.unread >= WINDOW:
+            if self._side.unread > MOST_UNREAD:
+                self._cut_off("It leaves too much unread.")
+                return
+            self._wait_for_reading()
+        self._wake()
 
     def data_to_send(self) -> list[bytes]:
         """The frames to send now."""
