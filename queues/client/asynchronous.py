@@ -452,15 +452,13 @@ class AsyncClient:
         now = asyncio.get_running_loop().time
         ends = now() + timeout
 
-        def operation() -> Operation[Response]:
-            # In tenths: what a login took is no reason to ask for 29.997 s.
-            left = min(timeout, max(math.ceil((ends - now()) * 10), 1) / 10)
+        def operation(left: float) -> Operation[Response]:
             form = forms.Call(
                 payload=payload,
                 timeout=left,
                 wait_for_server=wait_for_server,
                 correlation_id=correlation_id,
-                headers=dict(headers or {}),
+                headers={} if headers is None else dict(headers),
                 key=key,
             )
             return Operation(
@@ -475,7 +473,11 @@ class AsyncClient:
             )
 
         return await self._session.perform(
-            operation(), wait=min(self.wait, timeout), repeat_for=timeout, renew=operation
+            operation(timeout),
+            wait=min(self.wait, timeout),
+            repeat_for=timeout,
+            # In tenths: what a login took is no reason to ask for 29.997 s.
+            renew=lambda: operation(min(timeout, max(math.ceil((ends - now()) * 10), 1) / 10)),
         )
 
     async def serve(

@@ -113,7 +113,8 @@ class Session:
         """
         now = asyncio.get_running_loop().time
         ends = now() + wait
-        backoff = Backoff()
+        as_given = self._current is not None
+        backoff: Backoff | None = None
         cut_off: OutcomeUnknown | None = None
         sent_to: int | None = None
         unknown = 0
@@ -123,9 +124,13 @@ class Session:
             token = None
             failure: SwitchError
             try:
-                token = await self._token(login=operation.login)
-                if renew is not None:
+                if self._current is not None:
+                    token = self._current.session
+                elif operation.login:
+                    token = await self._logged_in()
+                if renew is not None and not as_given:
                     operation = renew()
+                as_given = False
                 if cut_off is not None and operation.keyed and self._instance != sent_to:
                     # The switch was restarted, and has forgotten the key.
                     raise cut_off
@@ -152,6 +157,7 @@ class Session:
                     if cut_off is None:
                         cut_off = failure
                         ends = max(ends, now() + repeat_for)
+            backoff = backoff or Backoff()
             pause = backoff.next()
             if now() + pause > ends:
                 raise cut_off or failure
@@ -318,12 +324,13 @@ class Session:
 
     # -- logging in ---------------------------------------------------------------------------
 
-    async def _token(self, *, login: bool) -> str | None:
-        if self._current is None and login:
-            async with self._lock:
-                if self._current is None:
-                    await self._login()
-        return None if self._current is None else self._current.session
+    async def _logged_in(self) -> str:
+        """The token of the session, logging in if nobody else does."""
+        async with self._lock:
+            if self._current is None:
+                await self._login()
+            assert self._current is not None
+            return self._current.session
 
     def _forget(self, token: str | None) -> None:
         if self._current is not None and self._current.session == token:

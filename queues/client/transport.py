@@ -37,7 +37,7 @@ OperationName = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Operation(Generic[T]):
     """One request: its name, what it is about, its form of ``queues.protocol``, its answer."""
 

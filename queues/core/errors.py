@@ -26,6 +26,8 @@ it. The same codes travel in HTTP answers and become these same classes in the c
      |    +-- TooManyQueues         too_many_queues
      |    +-- TooManySessions       too_many_sessions
      |    +-- TooManySubscriptions  too_many_subscriptions
+     +-- SlowConsumer               slow_consumer           429
+     +-- InternalError              internal_error          500
      +-- HandlerFailed              handler_failed          502
      +-- Unavailable                (abstract)              503
      |    +-- NoServer              no_server
