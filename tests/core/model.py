@@ -1146,15 +1146,19 @@ class Model:
     def respond(
         self, call: Call, draft: Draft, sender: str | None, now: float, freed: int = 0
     ) -> int:
+        correlation = draft.correlation_id
+        if correlation is None:
+            correlation = str(call.request)
+        # What is kept of the answer; it has neither a key nor a reply address.
+        draft = Draft(draft.payload, correlation, headers=draft.headers, error=draft.error)
         self.check_size(draft)
         if self.remembered(call):
             self.check_room(draft, -freed)
-        correlation = draft.correlation_id
         call.response = {
             "id": self.number(),
             "request": call.request,
             "payload": draft.payload,
-            "correlation_id": str(call.request) if correlation is None else correlation,
+            "correlation_id": correlation,
             "headers": draft.headers or {},
             "sender": sender,
             "sent_at": now,

@@ -225,6 +225,7 @@ class SwitchMachine(RuleBasedStateMachine):
         self.what_is_finished_stays_gone()
         self.the_oldest_ready_message_is_first()
         self.nobody_waits_for_a_ready_message()
+        self.no_stream_waits_after_its_end()
         self.streams_are_pushed_what_they_can_get()
         self.what_is_to_be_pushed_is_held_by_its_session()
         self.bounds_hold()
@@ -396,6 +397,11 @@ class SwitchMachine(RuleBasedStateMachine):
             consumers = self.switch.consumers.get(name)
             if queue.ready and consumers is not None:
                 assert all(wait.done for wait in consumers.waits)
+
+    def no_stream_waits_after_its_end(self) -> None:
+        for consumers in self.switch.consumers.values():
+            streams = [wait for wait in consumers.waits if isinstance(wait, Stream)]
+            assert all(stream.session.stream is stream for stream in streams)
 
     def streams_are_pushed_what_they_can_get(self) -> None:
         switch = self.switch
@@ -1016,7 +1022,7 @@ class SwitchMachine(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         credit=st.sampled_from([None, 1, 1, 2, 3]),
-        sent=st.integers(1, 3),
+        sent=st.integers(1, 4),
         then=st.sampled_from(
             ["ack", "nack", "reject", "later", "reply", "drop", "purge", "purge", "destroy"]
         ),
@@ -1120,6 +1126,20 @@ class SwitchMachine(RuleBasedStateMachine):
         for room in granted:
             self.give_room(pair, room)
             self.take_from(pair)
+
+    @rule(data=st.data(), sent=st.integers(1, 3))
+    def push_and_pull(self, data: st.DataObject, sent: int) -> None:
+        """A session that has a stream waits with a Transfer as well, for the same queue."""
+        pair = self.running_stream(data)
+        token = pair[0].session.token
+        if not self.switch.queues:
+            return
+        name = data.draw(st.sampled_from([*self.switch.queues]), label="name")
+        self.both("subscribe", name, token=token, credit=0)
+        self.transfers.append(self.both_wait("transfer", token=token, timeout=4.0))
+        self.both("subscribe", name, token=token, credit=1)
+        for _ in range(sent):
+            self.both("send", name, Draft(payload="x"))
 
     @rule(
         data=st.data(),
@@ -1278,6 +1298,7 @@ class SwitchMachine(RuleBasedStateMachine):
         key=keys,
         error=failures,
         wait_for_server=st.booleans(),
+        by_hand=st.sampled_from([False, False, True]),
     )
     def call_and_serve(
         self,
@@ -1287,8 +1308,12 @@ class SwitchMachine(RuleBasedStateMachine):
         key: str | None,
         error: Failure | None,
         wait_for_server: bool,
+        by_hand: bool,
     ) -> None:
-        """A call reaches a server, which answers; or it answers another request first."""
+        """A call reaches a server, which answers; or it answers another request first.
+
+        Or somebody sends the answer to the reply address.
+        """
         self.both("advance")
         server = self.server(data)
         if server is None:
@@ -1299,6 +1324,10 @@ class SwitchMachine(RuleBasedStateMachine):
         if pair is not None:
             self.calls.append(pair)
         self.answer(self.both_wait("transfer", token=token, limit=10))
+        if by_hand and pair is not None:
+            answer = Draft(payload, correlation, reply_to=name, key=key, error=error)
+            self.both("send", pair[0].call.reply_to, answer)
+            return
         requests = [
             (session.token, m.id)
             for session in self.switch.sessions.values()
