@@ -179,6 +179,10 @@ class Channel(ReadingProtocol):
         self._side.request(frames.Ping(ref=self._asked_up_to))
         self._send_soon()
 
+    def heard_all(self) -> None:
+        """Everything that was told has been done: something after it was answered."""
+        self._told.clear()
+
     def _was_heard(self) -> None:
         """What was told before the last question and not refused has been done."""
         last, self._asked_up_to = self._asked_up_to, None

@@ -62,6 +62,7 @@ class Server:
         self._grace = grace
         self._threads: ThreadPoolExecutor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
         self._ready: list[forms.TransferReply] = []
         """Replies that the next Transfer carries."""
         self._waiting = False
@@ -178,7 +179,7 @@ class Server:
         """Send a reply on the stream; only a refusal needs more attention."""
 
         def refused(error: SwitchError) -> None:
-            if isinstance(error, NotHolder):
+            if self._stopping or isinstance(error, NotHolder):
                 self._done(reply.id, str(error))
             else:
                 # By an operation of its own the same refusal comes again, and is dealt with there.
@@ -237,6 +238,7 @@ class Server:
                 self._threads.shutdown(wait=False, cancel_futures=True)
             if self._tasks:
                 await asyncio.wait(self._tasks)
+            self._stopping = True
             # The end of the session makes ready again what it still holds.
             await self._session.close()
 

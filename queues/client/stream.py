@@ -69,6 +69,7 @@ class StreamTransport:
             channel.session = result.session
         elif operation.name == "logout":
             channel.session = None
+            channel.heard_all()
         return result
 
     def tell(self, operation: Operation[Any], token: str | None, refused: Refused) -> None:

@@ -1,0 +1,369 @@
+"""One client on a stream: what it asks is done in order; what it does not read is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from queues.engines.memory import MemoryEngine
+from queues.protocol import frames
+from queues.protocol.frames import MSGPACK
+from queues.stream import peer as module
+from queues.stream.peer import Peer
+from queues.testing import FakeClock
+
+
+class Client:
+    """A peer without a connection."""
+
+    def __init__(self, engine: MemoryEngine, clock: FakeClock) -> None:
+        self.peer = Peer(engine, MSGPACK, lambda: None)
+        self.clock = clock
+        self.answers_pings = True
+
+    async def ask(self, *operations: dict[str, Any]) -> list[dict[str, Any]]:
+        """Send a frame; what there is to read when all is quiet again."""
+        self.peer.receive(MSGPACK.encode(list(operations)))
+        return await self.read()
+
+    async def read(self) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        for _ in range(50):
+            await asyncio.sleep(0)
+            for frame in self.peer.data_to_send():
+                found = MSGPACK.read_anything(frame)
+                items += found if isinstance(found, list) else [found]
+        pings = [item["ping"] for item in items if "ping" in item]
+        if pings and self.answers_pings:
+            self.peer.receive(MSGPACK.encode({"op": "pong", "n": pings[-1]}))
+            items += await self.read()
+        return [item for item in items if "ping" not in item]
+
+    async def one(self, **operation: Any) -> Any:
+        """The value of one operation, or the code of its refusal."""
+        (answer,) = await self.ask({"ref": 1, **operation})
+        return answer["ok"] if "ok" in answer else answer["error"]["code"]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def engine(clock: FakeClock) -> AsyncIterator[MemoryEngine]:
+    engine = MemoryEngine(clock=clock)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+async def client(engine: MemoryEngine, clock: FakeClock) -> Client:
+    client = Client(engine, clock)
+    await client.one(op="login", client="caller")
+    return client
+
+
+@pytest.fixture
+async def server(engine: MemoryEngine, clock: FakeClock) -> Client:
+    server = Client(engine, clock)
+    await server.one(op="login", client="server")
+    await server.one(op="create_queue", queue="q")
+    await server.one(op="subscribe", queue="q", credit=2)
+    return server
+
+
+async def kinds(client: Client) -> list[str]:
+    return [event["kind"] for event in (await client.one(op="trace", limit=1000))["events"]]
+
+
+async def test_a_call_and_its_reply(client: Client, server: Client) -> None:
+    assert await client.ask({"op": "call", "ref": 5, "queue": "q", "payload": "p"}) == []
+    (item,) = await server.read()
+    message = item["deliver"]
+    assert (message["payload"], message["sender"], message["delivery_count"]) == ("p", "caller", 1)
+    assert (await server.one(op="reply", id=message["id"], payload="r"))["state"] is None
+    (answer,) = await client.read()
+    assert (answer["ref"], answer["ok"]["payload"], answer["ok"]["sender"]) == (5, "r", "server")
+
+
+async def test_what_has_no_ref_is_not_answered_and_quiet_only_if_refused(server: Client) -> None:
+    assert await server.ask({"op": "send", "queue": "q2", "payload": "x"}) == []
+    (refused,) = await server.ask(
+        {"op": "send", "ref": 1, "quiet": True, "queue": "missing", "payload": "x"},
+        {"op": "touch", "ref": 2, "quiet": True},
+    )
+    assert (refused["ref"], refused["error"]["code"]) == (1, "queue_not_found")
+
+
+async def test_answers_come_in_order(server: Client) -> None:
+    refs = list(range(10, 90))
+    answers = await server.ask(*({"op": "ping", "ref": ref} for ref in refs))
+    assert [answer["ref"] for answer in answers] == refs
+
+
+async def test_one_that_cannot_be_read_does_not_stop_the_others(server: Client) -> None:
+    answers = await server.ask({"op": "dance", "ref": 1}, {"op": "ping", "ref": 2})
+    assert [answer.get("error", {}).get("code") for answer in answers] == ["invalid_request", None]
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [
+        ({"op": "send", "queue": "no way", "payload": ""}, "invalid_name"),
+        ({"op": "call", "queue": "..", "payload": ""}, "invalid_name"),
+        ({"op": "call", "queue": "missing", "payload": ""}, "no_server"),
+        ({"op": "inspect_queue", "queue": "missing"}, "queue_not_found"),
+        ({"op": "resume", "session": "wrong"}, "invalid_request"),
+        ({"op": "login", "client": "again"}, "invalid_request"),
+        ({"op": "explain", "id": 5}, "message_not_found"),
+    ],
+)
+async def test_refusals_have_their_codes(
+    server: Client, operation: dict[str, Any], code: str
+) -> None:
+    assert await server.one(**operation) == code
+
+
+async def test_without_a_session(engine: MemoryEngine, clock: FakeClock) -> None:
+    client = Client(engine, clock)
+    assert await client.one(op="subscribe", queue="q") == "session_required"
+    assert (await client.one(op="create_queue", queue="q"))["created"]
+    assert (await client.one(op="send", queue="q", payload="x"))["created"]
+    assert await client.one(op="resume", session="wrong") == "unknown_session"
+
+
+async def test_credit_bounds_what_is_pushed_and_an_ack_gives_it_back(
+    client: Client, server: Client
+) -> None:
+    for number in range(4):
+        await client.one(op="send", queue="q", payload=str(number))
+    pushed = [item["deliver"] for item in await server.read()]
+    assert [message["payload"] for message in pushed] == ["0", "1"]
+    items = await server.ask({"op": "ack", "ref": 1, "ids": [pushed[0]["id"]]})
+    assert [item["deliver"]["payload"] for item in items if "deliver" in item] == ["2"]
+
+
+async def test_a_session_without_lease_ends_with_its_connection(
+    client: Client, server: Client
+) -> None:
+    await client.one(op="send", queue="q", payload="x")
+    await server.read()
+    server.peer.lost()
+    assert (await client.one(op="inspect_queue", queue="q"))["ready"] == 1
+    assert "disconnected" in await kinds(client)
+
+
+async def test_a_session_with_a_lease_is_resumed_and_gets_again_what_it_has_not_seen(
+    engine: MemoryEngine, clock: FakeClock, client: Client
+) -> None:
+    first = Client(engine, clock)
+    session = (await first.one(op="login", client="server", lease=30))["session"]
+    await first.one(op="create_queue", queue="q")
+    await first.one(op="subscribe", queue="q", credit=10)
+    for number in range(4):
+        await client.one(op="send", queue="q", payload=str(number))
+    seen = [item["deliver"] for item in await first.read()]
+    await first.one(op="ack", ids=[seen[0]["id"]])
+    first.peer.lost()
+    clock.advance(29)
+    await client.one(op="send", queue="q", payload="new")
+    second = Client(engine, clock)
+    items = await second.ask(
+        {"op": "resume", "ref": 1, "session": session, "after": seen[1]["delivery"]}
+    )
+    again = [item["deliver"] for item in items if "deliver" in item]
+    assert [message["payload"] for message in again] == ["2", "3", "new"]
+    assert [message["delivery_count"] for message in again] == [1, 1, 1]
+
+
+async def test_a_newer_stream_closes_the_older(engine: MemoryEngine, clock: FakeClock) -> None:
+    older, newer = Client(engine, clock), Client(engine, clock)
+    session = (await older.one(op="login", client="c"))["session"]
+    assert (await newer.one(op="resume", session=session))["client"] == "c"
+    (closing,) = await older.read()
+    assert closing["closing"]["code"] == "superseded"
+    assert older.peer.closed is not None
+    assert await newer.one(op="touch") == {"touched": [], "unknown": [], "not_held": []}
+
+
+async def test_a_session_that_ends_elsewhere_closes_the_connection(
+    engine: MemoryEngine, server: Client, clock: FakeClock
+) -> None:
+    session = (await Client(engine, clock).one(op="diagnostics"))["sessions"]
+    assert session
+    token = next(iter(engine._switch.sessions))
+    await engine.logout(session=token)
+    (closing,) = await server.read()
+    assert closing["closing"]["code"] == "unknown_session"
+
+
+async def test_logging_out_leaves_the_connection_for_another_session(server: Client) -> None:
+    assert await server.one(op="logout") is None
+    assert server.peer.closed is None
+    assert (await server.one(op="login", client="again"))["client"] == "again"
+
+
+async def test_the_token_of_another_login_will_do(engine: MemoryEngine, clock: FakeClock) -> None:
+    session = (await engine.login("by hand", 30)).session
+    client = Client(engine, clock)
+    client.peer.login_by_token(session)
+    assert await client.one(op="touch") != "session_required"
+    wrong = Client(engine, clock)
+    wrong.peer.login_by_token("wrong")
+    assert [item["error"]["code"] for item in await wrong.read()] == ["unknown_session"]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "call", "queue": "q", "payload": "", "timeout": 60},
+        {"op": "trace", "after": 2**60, "timeout": 60},
+    ],
+)
+async def test_what_waits_can_be_cancelled(
+    client: Client, server: Client, operation: dict[str, Any]
+) -> None:
+    assert await client.ask({**operation, "ref": 7}) == []
+    assert await client.ask({"op": "cancel", "ref": 8, "of": 7}) == [{"ref": 8, "ok": None}]
+    assert await client.read() == []
+    if operation["op"] == "call":
+        assert "caller_gone" in await kinds(client)
+
+
+async def test_a_ref_that_is_in_use_is_refused(client: Client, server: Client) -> None:
+    call = {"op": "call", "ref": 7, "queue": "q", "payload": ""}
+    (refused,) = await client.ask(call, call)
+    assert (refused["ref"], refused["error"]["code"]) == (7, "invalid_request")
+
+
+async def test_a_stop_answers_what_waits_and_says_why_it_closes(
+    engine: MemoryEngine, client: Client, server: Client
+) -> None:
+    await client.ask({"op": "call", "ref": 7, "queue": "q", "payload": ""})
+    engine.close()
+    answered, closing = await client.read()
+    assert (answered["ref"], answered["error"]["code"]) == (7, "shutting_down")
+    assert closing["closing"]["code"] == "shutting_down"
+    assert [item for item in await server.read() if "closing" in item]
+
+
+async def test_a_lost_connection_leaves_nothing_behind(
+    engine: MemoryEngine, client: Client, server: Client
+) -> None:
+    await client.ask(
+        {"op": "call", "ref": 1, "queue": "q", "payload": ""},
+        {"op": "trace", "ref": 2, "after": 2**60, "timeout": 60},
+        {"op": "transfer", "ref": 3, "timeout": 60},
+    )
+    client.peer.lost()
+    server.peer.lost()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    switch = engine._switch
+    assert (switch.sessions, switch._waits, switch.calls, engine.on_close) == ({}, {}, {}, set())
+
+
+async def test_calls_leave_no_garbage_for_the_collector(client: Client, server: Client) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            await client.ask({"op": "call", "ref": 5, "queue": "q", "payload": "p"})
+            (item,) = await server.read()
+            await server.ask({"op": "reply", "id": item["deliver"]["id"], "payload": "r"})
+            assert len(await client.read()) == 1
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
+
+
+# -- what is not read -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WINDOW", 10_000)
+    monkeypatch.setattr(module, "MOST_UNREAD", 40_000)
+    monkeypatch.setattr(module, "MOST_WAITING", 2_000)
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    monkeypatch.setattr(frames, "PING_EVERY", 1_000)
+
+
+async def fill(client: Client, count: int, size: int = 1_000) -> list[int]:
+    await client.one(op="create_queue", queue="big")
+    ids = []
+    for _ in range(count):
+        sent = await client.one(op="send", queue="big", payload="x" * size)
+        ids.append(sent["id"])
+    return ids
+
+
+@pytest.mark.usefixtures("small")
+async def test_beyond_its_window_a_client_waits_for_its_next_answers(client: Client) -> None:
+    (id,) = await fill(client, 1, size=3_000)
+    client.answers_pings = False
+    answers = await client.ask(*({"op": "explain", "ref": ref, "id": id} for ref in range(10)))
+    assert 3 <= len(answers) < 6
+    # It reads on, and gets the rest.
+    client.answers_pings = True
+    ping = client.peer._side._asked
+    more = await client.ask({"op": "pong", "n": ping})
+    assert len(answers) + len(more) == 10
+
+
+@pytest.mark.usefixtures("small")
+async def test_one_that_does_not_read_on_is_cut_off(client: Client, server: Client) -> None:
+    (id,) = await fill(client, 1, size=3_000)
+    client.answers_pings = False
+    await client.ask(*({"op": "explain", "ref": ref, "id": id} for ref in range(10)))
+    async with asyncio.timeout(5):
+        while client.peer.closed is None:
+            await asyncio.sleep(0.01)
+    assert client.peer.closed.code == "slow_consumer"
+    assert "slow_consumer" in await kinds(server)
+
+
+@pytest.mark.usefixtures("small")
+async def test_one_that_sends_on_without_reading_is_cut_off(client: Client) -> None:
+    (id,) = await fill(client, 1, size=3_000)
+    client.answers_pings = False
+    await client.ask(*({"op": "explain", "ref": ref, "id": id} for ref in range(10)))
+    for _ in range(5):
+        await client.ask(*({"op": "explain", "ref": ref, "id": id} for ref in range(100, 130)))
+    assert client.peer.closed is not None
+    assert client.peer.closed.code == "slow_consumer"
+
+
+@pytest.mark.usefixtures("small")
+async def test_pushes_stop_at_the_window_and_go_on(client: Client, server: Client) -> None:
+    await server.one(op="create_queue", queue="big")
+    await fill(client, 30)
+    server.answers_pings = False
+    items = await server.ask({"op": "subscribe", "ref": 1, "queue": "big", "credit": 100})
+    pushed = [item for item in items if "deliver" in item]
+    assert 8 <= len(pushed) <= 12
+    server.answers_pings = True
+    ping = server.peer._side._asked
+    items = await server.ask({"op": "pong", "n": ping})
+    assert len(pushed) + len([item for item in items if "deliver" in item]) == 30
+
+
+@pytest.mark.usefixtures("small")
+async def test_answers_that_pile_up_unread_cut_a_client_off_at_once(
+    client: Client, server: Client
+) -> None:
+    await server.one(op="subscribe", queue="q", credit=100)
+    client.answers_pings = False
+    await client.ask(
+        *({"op": "call", "ref": ref, "queue": "q", "payload": ""} for ref in range(60))
+    )
+    for item in await server.read():
+        await server.ask({"op": "reply", "id": item["deliver"]["id"], "payload": "x" * 1_000})
+        await client.read()
+    assert client.peer.closed is not None
+    assert client.peer.closed.code == "slow_consumer"
