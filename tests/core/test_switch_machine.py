@@ -1110,9 +1110,15 @@ class SwitchMachine(RuleBasedStateMachine):
             st.tuples(st.integers(0, 9), st.sampled_from(["x", "p" * 24])), min_size=2, max_size=5
         ),
         granted=st.lists(st.sampled_from([1, 2, 30, 1_000]), min_size=1, max_size=3),
+        cut=st.sampled_from([False, False, True]),
     )
     def push_little_by_little(
-        self, data: st.DataObject, credit: int, batch: list[tuple[int, str]], granted: list[int]
+        self,
+        data: st.DataObject,
+        credit: int,
+        batch: list[tuple[int, str]],
+        granted: list[int],
+        cut: bool,
     ) -> None:
         """A client reads slowly what comes from several queues."""
         pair = self.running_stream(data)
@@ -1123,6 +1129,8 @@ class SwitchMachine(RuleBasedStateMachine):
             self.both("subscribe", name, token=token, credit=credit)
         for number, payload in batch if names else []:
             self.both("send", names[number % len(names)], Draft(payload=payload))
+        if cut:
+            self.close(pair)
         for room in granted:
             self.give_room(pair, room)
             self.take_from(pair)
