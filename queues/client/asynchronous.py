@@ -496,7 +496,15 @@ class AsyncClient:
         transport = self._transport.another()
         session = Session(transport, self.name, self.lease)
         server = Server(session, queue, function, concurrency, grace)
-        task = asyncio.create_task(server.run(), name=f"serve {queue}")
+
+        async def run() -> None:
+            try:
+                await server.run()
+            finally:
+                if transport is not self._transport:
+                    await transport.close()
+
+        task = asyncio.create_task(run(), name=f"serve {queue}")
         self._serving.add(task)
         cancelled: asyncio.CancelledError | None = None
         while not task.done():
@@ -506,8 +514,6 @@ class AsyncClient:
                 cancelled = error
                 task.cancel()  # the first time it stops, the second time at once
         self._serving.discard(task)
-        if transport is not self._transport:
-            await transport.close()
         if cancelled is not None:
             raise cancelled
         if not task.cancelled():

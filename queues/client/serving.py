@@ -28,7 +28,7 @@ from queues.core.messages import Delivery
 from queues.protocol import operations as forms
 from queues.protocol.operations import MAX_LIST
 
-from .errors import HandlerError
+from .errors import HandlerError, OutcomeUnknown, Unreachable
 from .session import Session
 from .transport import Operation
 
@@ -179,7 +179,13 @@ class Server:
         """Send a reply on the stream; only a refusal needs more attention."""
 
         def refused(error: SwitchError) -> None:
-            if self._stopping or isinstance(error, NotHolder):
+            lost = isinstance(error, (OutcomeUnknown, Unreachable))
+            if (
+                self._stopping
+                or isinstance(error, NotHolder)
+                # Without a lease the session ended with the connection, and the request went back.
+                or (lost and not self._session.survives)
+            ):
                 self._done(reply.id, str(error))
             else:
                 # By an operation of its own the same refusal comes again, and is dealt with there.

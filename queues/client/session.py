@@ -235,6 +235,11 @@ class Session:
         if self._lost:
             raise self._lost.pop(next(iter(self._lost)))
 
+    @property
+    def survives(self) -> bool:
+        """Whether the session outlives its connection."""
+        return self._current is not None and self._current.lease > 0
+
     async def subscribe(self, name: str, *, credit: int = 0, wait: float = 0.0) -> None:
         """Consume a queue, now and after every new login.
 

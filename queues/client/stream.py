@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from queues.core.answers import LoginResult
+from queues.core.errors import UnknownSession
 from queues.core.messages import Delivery
 from queues.protocol import frames
 from queues.protocol import operations as forms
@@ -89,11 +90,15 @@ class StreamTransport:
         async with self._lock:
             channel = self._channel
             if channel is not None and not channel.lost.done():
-                if operation.name != "login" and token in (None, channel.session):
+                if operation.name == "login":
+                    if channel.session is not None:
+                        # A connection is that of one session.
+                        await channel.close()
+                elif token in (None, channel.session):
                     return channel
-                if channel.session is not None:
-                    # A connection is that of one session.
-                    await channel.close()
+                elif channel.session is not None:
+                    # Somebody has logged in anew meanwhile.
+                    raise UnknownSession("The session has been replaced by a newer one.")
             if channel is None or channel.lost.done():
                 channel = await self._open()
             if operation.name == "login":

@@ -46,10 +46,14 @@ class Server:
         self.kind = kind
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.unix_path = state_dir / "switch.sock"
+        self.unix_url = f"unix://{self.unix_path}"
+        self.tcp_url = f"tcp://127.0.0.1:{free_port()}"
         self._log_path = state_dir / "server.log"
         self._env = {
             **os.environ,
             "SWITCH_STATE_DIR": str(state_dir),
+            "SWITCH_LISTEN": f"{self.unix_url}, {self.tcp_url}",
             "DJANGO_SECRET_KEY": "only for tests",
             "DJANGO_SETTINGS_MODULE": "switchproject.settings",
         }
@@ -102,6 +106,11 @@ class Server:
             return False
         finally:
             connection.close()
+
+    @property
+    def urls(self) -> list[str]:
+        """Its addresses: the web server's, and the plain sockets'."""
+        return [self.url, self.unix_url, self.tcp_url]
 
     @property
     def log(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,7 @@ from queues.client import (
     Send,
     Unreachable,
 )
+from queues.client.http import HttpTransport
 from queues.core.errors import NoServer, QueueFull, QueueNotFound
 
 from .conftest import ROOT, Server
@@ -35,6 +37,11 @@ from .proxy import proxy
 
 async def echo(message: Delivery) -> str:
     return message.payload
+
+
+def over_http(url: str, **options: Any) -> AsyncClient:
+    """A client that uses no stream, where that makes a difference."""
+    return AsyncClient(transport=HttpTransport(url), **options)
 
 
 @asynccontextmanager
@@ -215,7 +222,7 @@ async def test_an_iteration_over_messages(server: Server):
 
 
 async def test_the_answer_of_a_transfer_got_lost(server: Server):
-    async with proxy(server.port) as between, AsyncClient(between.url) as client:
+    async with proxy(server.port) as between, over_http(between.url) as client:
         await client.create("lossy")
         await client.subscribe("lossy")
         sent = await client.send("lossy", "precious")
@@ -228,7 +235,7 @@ async def test_the_answer_of_a_transfer_got_lost(server: Server):
 
 
 async def test_the_answer_of_a_send_got_lost(server: Server):
-    async with proxy(server.port) as between, AsyncClient(between.url) as client:
+    async with proxy(server.port) as between, over_http(between.url) as client:
         await client.create("sends")
         await client.login()
         between.lose = True
@@ -254,7 +261,7 @@ async def test_the_answer_of_a_call_got_lost(server: Server):
         AsyncClient(server.url) as callee,
         serving(callee, "counted", count),
         proxy(server.port) as between,
-        AsyncClient(between.url) as client,
+        over_http(between.url) as client,
     ):
         await client.call("counted", "warm", wait_for_server=True)
         between.lose = True
@@ -267,7 +274,7 @@ async def test_the_answer_of_a_call_got_lost(server: Server):
 
 
 async def test_the_answer_to_a_reply_got_lost(server: Server):
-    async with proxy(server.port) as between, AsyncClient(between.url) as callee:
+    async with proxy(server.port) as between, over_http(between.url) as callee:
         handled = []
 
         async def lossy(message: Delivery) -> str:
@@ -317,7 +324,7 @@ async def test_a_message_is_kept_while_an_iteration_works_on_it(server: Server):
 
 
 async def test_a_session_that_lapsed_is_begun_anew(server: Server):
-    async with AsyncClient(server.url, name="sleeper", lease=1.0) as client:
+    async with over_http(server.url, name="sleeper", lease=1.0) as client:
         await client.create("lapsed")
         await client.subscribe("lapsed")
 

@@ -192,7 +192,11 @@ async def test_messages_are_not_given_back_twice(client, transport):
 @pytest.mark.parametrize("how", ["send", "send_many", "call"])
 @skips_time
 async def test_a_key_is_not_used_with_a_switch_that_forgot_it(client, transport, how):
-    transport.on(how, OutcomeUnknown("Cut off."), UnknownSession("Who?"))
+    def restarted(operation) -> None:
+        transport.instance = 2
+        raise UnknownSession("Who?")
+
+    transport.on(how, OutcomeUnknown("Cut off."), restarted)
     async with client:
         attempt = (
             client.send_many("q", [Send(payload="p", key="k")])

@@ -236,8 +236,12 @@ async def test_with_a_key_it_is_repeated_with_that_key(transport, session):
 
 
 @skips_time
-async def test_a_key_is_worth_nothing_to_a_switch_that_forgot_the_session(transport, session):
-    transport.on("send", CUT_OFF, AWAY, UNKNOWN)
+async def test_a_key_is_worth_nothing_to_a_switch_that_was_restarted(transport, session):
+    def restarted(operation) -> None:
+        transport.instance = 2
+        raise UNKNOWN
+
+    transport.on("send", CUT_OFF, AWAY, restarted)
     with pytest.raises(OutcomeUnknown):
         await session.perform(sending(key="k"))
     assert transport.names.count("send") == 3, "the third was refused"
@@ -245,8 +249,18 @@ async def test_a_key_is_worth_nothing_to_a_switch_that_forgot_the_session(transp
 
 
 @skips_time
-async def test_so_it_is_if_another_operation_found_that_out(transport, session):
+async def test_a_key_is_good_in_a_new_session_of_the_same_switch(transport, session):
+    transport.on("send", CUT_OFF, UNKNOWN)
+    await session.perform(sending(key="k"))
+    assert transport.names.count("send") == 3
+    assert transport.names.count("login") == 2
+    await session.close()
+
+
+@skips_time
+async def test_so_it_is_if_another_operation_found_the_restart_out(transport, session):
     async def meanwhile(operation) -> None:
+        transport.instance = 2
         transport.on("touch", UNKNOWN)
         await session.touch()
         raise CUT_OFF
