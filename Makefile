@@ -8,7 +8,7 @@ CONSTRAINTS ?= constraints.txt
 PORT ?= 8080
 BIN := $(VENV)/bin
 
-.PHONY: help install run admin-user test tools lint mutants bench clean
+.PHONY: help install run admin-user test tools lint mutants fuzz bench clean
 
 help:
 	@echo "make run         set up and serve on http://127.0.0.1:$(PORT)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test        set up and run all tests"
 	@echo "make lint        formatting, lint, types, import contracts"
 	@echo "make mutants     break each promise of the core; the property test must notice"
+	@echo "make fuzz        a million wrong frames to each parser"
 	@echo "make bench       measure, as ratios against controls run in the same minutes (BENCH=--help)"
 	@echo "make clean       remove the environment (the database in var/ stays)"
 
@@ -61,6 +62,9 @@ $(VENV)/installed-bench: $(VENV)/installed
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks $(BENCH)
+
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python -m tests.protocol.test_frames
 
 clean:
 	rm -rf $(VENV)

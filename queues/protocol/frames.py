@@ -7,6 +7,8 @@ A frame holds one item or a list of items, as JSON or as MessagePack. The client
     {"deliver": {...}}   a message of a subscribed queue, now held by the session
     {"ping": n}          asks for {"op": "pong", "n": n}, so as to know what was read
     {"closing": {...}}   why the switch closes the connection: a code and a detail
+    {"piece": ..., "more": true}
+                         a part of a frame that is too large for one message of a WebSocket
 
 An operation without ``ref`` is not answered; one that is ``quiet`` only if it is refused.
 
@@ -33,6 +35,8 @@ SUBPROTOCOLS = ("switch.v1.msgpack", "switch.v1.json")
 MAX_FRAME = 16 * 2**20
 #: Largest WebSocket message that the switch reads, in bytes: what Daphne lets through.
 MAX_WEBSOCKET_FRAME = 2**20
+#: A frame to a WebSocket that has more bytes leaves in pieces of so many bytes or characters.
+PIECE = 128 * 2**10
 #: Items leave together up to this many bytes; a larger one leaves alone.
 BATCH_BYTES = 256 * 2**10
 #: Sent bytes after which the switch asks how far the client has read.
@@ -324,6 +328,13 @@ class Asking(Struct):
     ping: int
 
 
+class Piece(Struct):
+    """A part of a frame, as text or bytes; the last has no ``more``."""
+
+    piece: str | bytes
+    more: bool
+
+
 class Closing(Struct):
     """Why the connection is closed."""
 
@@ -339,6 +350,8 @@ class FromSwitch(Struct):
     deliver: Delivery | UnsetType = UNSET
     ping: int | UnsetType = UNSET
     closing: dict[str, Any] | UnsetType = UNSET
+    piece: Any = UNSET
+    more: bool = False
 
 
 class Unreadable(Struct):
@@ -435,8 +448,10 @@ class _Outbox:
 class SwitchSide:
     """The switch's end of a connection."""
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, largest: int | None = None) -> None:
         self.codec = codec
+        self._largest = largest
+        """Frames of more bytes leave in pieces."""
         self.unread = 0
         """Bytes written and not known to have been read."""
         self._out = _Outbox(codec)
@@ -524,7 +539,19 @@ class SwitchSide:
             before = self._out.bytes
             self._put(Asking(self._asked))
             self._written += self._out.bytes - before
-        return self._out.frames(BATCH_BYTES)
+        ready = self._out.frames(BATCH_BYTES)
+        if self._largest is not None and any(len(frame) > self._largest for frame in ready):
+            return [piece for frame in ready for piece in self._pieces(frame)]
+        return ready
+
+    def _pieces(self, frame: bytes) -> list[bytes]:
+        assert self._largest is not None
+        if len(frame) <= self._largest:
+            return [frame]
+        whole: str | bytes = frame.decode() if self.codec.text else frame
+        encode = self.codec.encode
+        starts = range(0, len(whole), PIECE)
+        return [encode(Piece(whole[i : i + PIECE], i + PIECE < len(whole))) for i in starts]
 
 
 def _unreadable(ref: int | None, detail: str) -> Unreadable:
@@ -538,6 +565,7 @@ class ClientSide:
         self.codec = codec
         self._out = _Outbox(codec)
         self._largest = largest
+        self._pieces: list[bytes] = []
 
     @property
     def has_output(self) -> bool:
@@ -575,7 +603,19 @@ class ClientSide:
         for item in items:
             if item.ping is not UNSET:
                 self.request(Pong(n=item.ping))
-        return items
+            elif item.piece is not UNSET:
+                return self._receive_piece(item)
+        return items  # type: ignore[no-any-return]
+
+    def _receive_piece(self, item: FromSwitch) -> list[FromSwitch]:
+        part = item.piece
+        if not isinstance(part, str | bytes):
+            raise msgspec.DecodeError("A piece is neither text nor bytes.")
+        self._pieces.append(part.encode() if isinstance(part, str) else part)
+        if item.more:
+            return []
+        whole, self._pieces = b"".join(self._pieces), []
+        return self.receive(whole)
 
     def data_to_send(self) -> list[bytes]:
         """The frames to send now."""

@@ -12,7 +12,7 @@ from django.http.request import split_domain_port, validate_host
 
 from queues.core.errors import SwitchError
 from queues.engines import get_engine
-from queues.protocol.frames import JSON, MSGPACK, Codec
+from queues.protocol.frames import JSON, MAX_WEBSOCKET_FRAME, MSGPACK, Codec
 
 from .peer import Peer
 
@@ -55,7 +55,8 @@ class StreamConsumer(AsyncConsumer):
                 # One that does not read may block the last words too.
                 asyncio.get_running_loop().call_later(CLOSE_TIME, sender.cancel)
 
-        peer = Peer(engine, codec, wake)
+        # Daphne sends no larger messages than it reads.
+        peer = Peer(engine, codec, wake, MAX_WEBSOCKET_FRAME)
         sender = asyncio.create_task(_send(peer, codec, awake, send))
         # It ends when the connection is to be closed; then there is nothing left to receive.
         sender.add_done_callback(lambda _: main.cancel())

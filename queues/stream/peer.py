@@ -43,13 +43,20 @@ TURN = 8
 
 class Peer:
     """One client of ``engine``. ``wake`` is called when there is something to send, or when it is
-    ``closed``; then the connection sends what there is and closes.
+    ``closed``; then the connection sends what there is and closes. Frames of more than ``largest``
+    bytes leave in pieces.
     """
 
-    def __init__(self, engine: Engine, codec: Codec, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        codec: Codec,
+        wake: Callable[[], None],
+        largest: int | None = None,
+    ) -> None:
         self._engine = engine
         self._wake = wake
-        self._side = SwitchSide(codec)
+        self._side = SwitchSide(codec, largest)
         self._loop = asyncio.get_running_loop()
         self._session: str | None = None
         self._push: Push | None = None

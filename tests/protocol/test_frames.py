@@ -232,6 +232,20 @@ def test_both_ends_understand_each_other(codec: Codec) -> None:
     assert delivered.ok is UNSET
 
 
+@codecs
+def test_a_frame_too_large_for_a_websocket_comes_in_pieces(codec: Codec) -> None:
+    client, switch = ClientSide(codec, 2**20), SwitchSide(codec, 2**20)
+    payload = '"é\\\x01' * 300_000
+    switch.answer(1, payload)
+    switch.answer(2, None)
+    written = switch.data_to_send()
+    assert len(written) > 5
+    assert all(len(frame) <= 2**20 for frame in written)
+    items = [item for frame in written for item in client.receive(frame)]
+    assert codec.read_answer(items[0].ok, str) == payload
+    assert items[1].ref == 2
+
+
 def test_a_client_answers_pings() -> None:
     client = ClientSide(JSON, 2**20)
     client.receive(b'[{"ping": 7}, {"ref": 1, "ok": null}]')
