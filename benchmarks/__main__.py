@@ -19,6 +19,7 @@ from .harness import ROOT, Options, stop_with_signals
 PARTS = {
     "rpc": "rpc",
     "http": "requests",
+    "oneway": "oneway",
     "growth": "growth",
     "memory": "memory",
 }

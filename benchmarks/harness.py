@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +49,15 @@ class Options:
 
 class Failed(Exception):
     """A process of a measurement failed; what it says is the reason."""
+
+
+@contextlib.contextmanager
+def blaming(who: str) -> Iterator[None]:
+    """Say who it was that failed."""
+    try:
+        yield
+    except Failed as error:
+        raise Failed(f"{who}: {error}") from error
 
 
 def free_port() -> int:

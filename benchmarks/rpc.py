@@ -15,11 +15,11 @@ from typing import Any
 from .chart import Panel, bars
 from .ends import Call, caller
 from .harness import (
-    Failed,
     Meter,
     Noise,
     Options,
     Processes,
+    blaming,
     free_port,
     middle,
     percentile,
@@ -131,7 +131,7 @@ class Lane:
 
     def measure(self, callers: int, seconds: float) -> dict[str, Any]:
         """One window; answers its reading."""
-        try:
+        with blaming(f"{self.contender.name}, {callers} callers"):
             result: dict[str, Any] = self._processes.run(
                 "rpc:call",
                 kind=self.contender.kind,
@@ -140,8 +140,6 @@ class Lane:
                 seconds=seconds,
                 pids=self._pids,
             )
-        except Failed as error:
-            raise Failed(f"{self.contender.name}, {callers} callers: {error}") from error
         result["rate"] = result["count"] / result["wall"]
         self.figures.setdefault(callers, []).append(result)
         return result
