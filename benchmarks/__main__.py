@@ -22,6 +22,7 @@ PARTS = {
     "oneway": "oneway",
     "growth": "growth",
     "memory": "memory",
+    "slow": "slow",
 }
 
 

@@ -68,13 +68,33 @@ def free_port() -> int:
         return port
 
 
+@dataclass(eq=False)
+class _Started:
+    """A process, and where it logs."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    may_end: bool = False
+
+    def read(self) -> str:
+        """The end of what it has logged."""
+        return self.log.read_text(errors="replace")[-4000:].strip()
+
+    def has_failed(self) -> bool:
+        """Whether it has ended, though it should not, or complains."""
+        log, status = self.read(), self.process.poll()
+        ended = status is not None and not (self.may_end and status == 0)
+        return ended or "Traceback" in log or "ERROR" in log
+
+
 class Processes:
     """The processes of one part, in a directory of their own; all end with the block."""
 
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="bench-")
         self.path = Path(self._directory.name)
-        self._started: list[tuple[subprocess.Popen[str], Path]] = []
+        self._started: dict[int, _Started] = {}
+        self._count = 0
 
     def __enter__(self) -> Self:
         return self
@@ -91,15 +111,16 @@ class Processes:
             else:
                 self._tell()
         finally:
-            for process, _ in reversed(self._started):
-                self.stop(process)
+            for started in reversed(list(self._started.values())):
+                self.stop(started.process)
             self._directory.cleanup()
 
     def start(
         self, *command: str, env: dict[str, str] | None = None, pipe: bool = False
     ) -> subprocess.Popen[str]:
         """Start a program. What it logs is kept, and shown if it fails."""
-        log = self.path / f"{len(self._started)}.log"
+        self._count += 1
+        log = self.path / f"{self._count}.log"
         with log.open("w") as errors:
             process = subprocess.Popen(
                 command,
@@ -111,16 +132,19 @@ class Processes:
                 stderr=errors,
                 text=True,
             )
-        self._started.append((process, log))
+        self._started[process.pid] = _Started(process, log)
         return process
 
-    def start_child(self, function: str, **arguments: Any) -> subprocess.Popen[str]:
+    def start_child(
+        self, function: str, *, may_end: bool = False, **arguments: Any
+    ) -> subprocess.Popen[str]:
         """Run ``module:function`` of this package in a process, until it says that it is ready."""
         process = self._child(function, arguments)
+        self._started[process.pid].may_end = may_end
         assert process.stdout is not None
         if process.stdout.readline().strip() != "ready":
             process.wait(PATIENCE)
-            raise Failed(f"{function} did not start:\n{self._log(process)}")
+            raise Failed(f"{function} did not start:\n{self._started[process.pid].read()}")
         return process
 
     def run(self, function: str, *, seconds: float = 0.0, **arguments: Any) -> Any:
@@ -129,12 +153,16 @@ class Processes:
         Raises Failed if it, or any other process of this part, has failed meanwhile.
         """
         process = self._child(function, {**arguments, "seconds": seconds} if seconds else arguments)
-        output, _ = process.communicate(timeout=seconds + PATIENCE)
-        log = self._log(process)
-        del self._started[-1]
-        if process.returncode != 0 or log:
-            raise Failed(f"{function} failed:\n{log}")
+        result = self.finish(process, seconds + PATIENCE)
         self.check()
+        return result
+
+    def finish(self, process: subprocess.Popen[str], timeout: float = PATIENCE) -> Any:
+        """What the function of a process returns that was started here. Raises Failed."""
+        output, _ = process.communicate(timeout=timeout)
+        log = self._started.pop(process.pid).read()
+        if process.returncode != 0 or log:
+            raise Failed(f"{process.args} failed:\n{log}")
         return json.loads(output)
 
     def _child(self, function: str, arguments: dict[str, Any]) -> subprocess.Popen[str]:
@@ -144,20 +172,17 @@ class Processes:
 
     def check(self) -> None:
         """Raise Failed if a process has ended or complained."""
-        for process, _ in self._started:
-            log = self._log(process)
-            if process.poll() is not None or "Traceback" in log or "ERROR" in log:
-                raise Failed(f"{process.args} (status {process.returncode}):\n{log}")
+        for started in self._started.values():
+            if started.has_failed():
+                process = started.process
+                raise Failed(f"{process.args} (status {process.returncode}):\n{started.read()}")
 
     def _tell(self) -> None:
         """Print what the processes said, as it may be the reason of a failure."""
-        for process, _ in self._started:
-            if log := self._log(process):
+        for started in self._started.values():
+            if log := started.read():
+                process = started.process
                 print(f"-- {process.args} (status {process.poll()}) --\n{log}", file=sys.stderr)
-
-    def _log(self, process: subprocess.Popen[str]) -> str:
-        path = next(log for started, log in self._started if started is process)
-        return path.read_text(errors="replace")[-4000:].strip()
 
     def stop(self, process: subprocess.Popen[str]) -> None:
         """End a process that was started here."""
@@ -167,7 +192,7 @@ class Processes:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        self._started = [entry for entry in self._started if entry[0] is not process]
+        self._started.pop(process.pid, None)
         if process.stdout is not None:
             process.stdout.close()
 

@@ -605,7 +605,7 @@ class ClientSide:
                 self.request(Pong(n=item.ping))
             elif item.piece is not UNSET:
                 return self._receive_piece(item)
-        return items  # type: ignore[no-any-return]
+        return items
 
     def _receive_piece(self, item: FromSwitch) -> list[FromSwitch]:
         part = item.piece

@@ -1,0 +1,242 @@
+"""Clients that do not read: what the server keeps for them, and what the others notice.
+
+*Consumer*: it stops reading while 1 GB in messages of 900 kB is offered to its queue of 64; a send
+that finds the queue full is dropped. *Requests*: 10,000 operations with answers of 1 MB, of which
+none is read. *Calls*: the same for calls that a service answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+from types import TracebackType
+from typing import Any, Self
+
+from queues.client import AsyncClient, Delivery
+
+from .child import ready
+from .harness import (
+    Noise,
+    Options,
+    Processes,
+    blaming,
+    judged,
+    middle,
+    progress,
+    resident,
+    table,
+)
+from .rpc import Contender, Lane
+from .servers import Running, daphne, on_unix_socket, uvicorn
+from .wire import Wire
+
+CALLERS = 16
+#: Most bytes of growth beside the queue's own, and least part of the RPC/s left to others.
+MOST_GROWTH = 64 * 2**20
+LEAST_RATE = 0.8
+
+MESSAGE = 900_000
+LENGTH = 64
+OFFERED = 10**9
+#: Bytes offered in a second.
+PACE = 50_000_000
+ANSWER = 1_000_000
+REQUESTS = 10_000
+#: Longer than the switch waits for a client that does not read.
+SECONDS = 14.0
+
+CONTENDERS = [
+    Contender("Unix socket, Daphne", "stream", partial(on_unix_socket, server="daphne")),
+    Contender("WebSocket, Daphne", "stream", daphne),
+    Contender("WebSocket, uvicorn", "stream", uvicorn),
+]
+#: What each kind of client is allowed to fill: the messages that it asked the switch to keep.
+KINDS = {"consumer": LENGTH * MESSAGE, "requests": ANSWER, "calls": 0}
+
+
+def run(options: Options) -> None:
+    """Measure and print the table."""
+    noise = Noise()
+    rounds = max(1, options.rounds // 2)
+    rows = []
+    for contender in CONTENDERS:
+        if not options.wants(contender.name):
+            continue
+        for kind, own in KINDS.items():
+            growths, rates, ends = [], [], []
+            for number in range(rounds):
+                progress(f"slow, round {number + 1}: {contender.name}, {kind}")
+                with blaming(f"{contender.name}, {kind}"), Processes() as processes:
+                    lane = Lane(contender, processes)
+                    growth, rate, end = _measure(processes, lane, kind, noise, number, options)
+                growths.append(growth - own)
+                rates.append(rate)
+                ends.append(end)
+            rows.append(
+                [
+                    f"{contender.name}: {kind}",
+                    judged(
+                        middle((growth / 2**20 for growth in growths), ".0f"),
+                        good=max(growths) <= MOST_GROWTH,
+                    ),
+                    judged(middle(rates, ".2f"), good=median(rates) >= LEAST_RATE),
+                    "; ".join(dict.fromkeys(ends)),
+                ]
+            )
+    progress("")
+    head = [
+        "",
+        f"MiB more than its own (at most {MOST_GROWTH // 2**20})",
+        f"RPC/s of others, by before (at least {LEAST_RATE})",
+        "in the end",
+    ]
+    table(f"One client that does not read, beside {CALLERS} callers ({rounds} rounds)", head, rows)
+    noise.show({})
+
+
+def _measure(
+    processes: Processes, lane: Lane, kind: str, noise: Noise, number: int, options: Options
+) -> tuple[int, float, str]:
+    """Growth of the server in bytes, RPC/s of others by that before, and how the client ended."""
+    server = lane.broker
+    assert server is not None
+    url = server.url.replace("http://", "ws://", 1)
+    if kind == "calls":
+        processes.start_child("slow:answer", url=server.url)
+    lane.measure(CALLERS, options.seconds)
+    before = lane.measure(CALLERS, options.seconds)
+    noise.add(number, before)
+    during = []
+    with Peak(server) as peak:
+        client = processes.start_child(f"slow:{kind}", may_end=True, url=url)
+        while client.poll() is None:
+            during.append(lane.measure(CALLERS, options.seconds)["rate"])
+            progress(f"slow, round {number + 1}: {lane.contender.name}, {kind}")
+        end = processes.finish(client)
+    # In the last window the client had ended.
+    return peak.growth, median(during[:-1] or during) / before["rate"], end
+
+
+class Peak:
+    """How much more memory a server has at the most than at the start."""
+
+    def __init__(self, server: Running) -> None:
+        self._pid = server.pid
+        self._before = resident(server.pid)
+        self._most = self._before
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.02):
+            self._most = max(self._most, resident(self._pid))
+
+    @property
+    def growth(self) -> int:
+        """Bytes."""
+        return self._most - self._before
+
+
+# -- the clients ----------------------------------------------------------------------------------
+
+
+async def consumer(url: str) -> str:
+    """Subscribe and stop reading, while somebody sends."""
+    sender = await Wire.open(url)
+    await sender.ask("create_queue", queue="slow", policy={"max_length": LENGTH})
+    stalled = await Wire.open(url)
+    await stalled.ask("login", client="stalled")
+    await stalled.ask("subscribe", queue="slow", credit=10_000)
+    ready()
+    outcomes: dict[str, int] = {}
+    payload = "x" * MESSAGE
+    began = time.monotonic()
+    for i in range(OFFERED // MESSAGE):
+        await asyncio.sleep(max(0.0, began + i * MESSAGE / PACE - time.monotonic()))
+        sender.say("send", ref=i, queue="slow", payload=payload)
+        await sender.writer.drain()
+        outcome = await _answer(sender, i)
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    assert set(outcomes) <= {"ok", "queue_full"}, outcomes
+    return f"{await _end(stalled)}, {outcomes['ok']} sent, {outcomes.get('queue_full', 0)} dropped"
+
+
+async def _answer(wire: Wire, ref: int) -> str:
+    while True:
+        for item in await wire.read():
+            if item.get("ref") == ref:
+                return "ok" if "error" not in item else str(item["error"]["code"])
+
+
+async def requests(url: str) -> str:
+    """Ask for a large message again and again, and read no answer."""
+    wire = await Wire.open(url)
+    await wire.ask("create_queue", queue="large")
+    id = (await wire.ask("send", queue="large", payload="x" * ANSWER))["id"]
+    return await _flood(url, lambda wire, ref: wire.say("explain", ref=ref, id=id))
+
+
+async def calls(url: str) -> str:
+    """Call a service that answers much, and read no answer."""
+    return await _flood(
+        url, lambda wire, ref: wire.say("call", ref=ref, queue="large", payload="", timeout=5.0)
+    )
+
+
+async def _flood(url: str, say: Callable[[Wire, int], None]) -> str:
+    wire = await Wire.open(url)
+    await wire.ask("login", client="stalled")
+    ready()
+    end = time.monotonic() + SECONDS
+    for ref in range(1_000, 1_000 + REQUESTS):
+        say(wire, ref)
+    try:
+        async with asyncio.timeout_at(asyncio.get_running_loop().time() + SECONDS):
+            await wire.writer.drain()
+    except (OSError, TimeoutError):
+        pass
+    await asyncio.sleep(max(0.0, end - time.monotonic()))
+    return await _end(wire)
+
+
+async def _end(wire: Wire) -> str:
+    """Read at last; say whether the switch had cut the connection."""
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                await wire.read()
+    except (OSError, EOFError, AssertionError):
+        return "cut off"
+    except TimeoutError:
+        return "not cut off"
+
+
+async def answer(url: str) -> None:
+    """A service whose answers are large."""
+
+    async def large(request: Delivery) -> Any:
+        return "x" * ANSWER
+
+    async with AsyncClient(url) as client:
+        serving = asyncio.create_task(client.serve("large", large, concurrency=16))
+        reply = await client.call("large", "", wait_for_server=True)
+        assert len(reply.payload) == ANSWER
+        ready()
+        await serving
