@@ -11,7 +11,6 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from queues.core.errors import InvalidRequest
-from queues.core.queue import check_name
 from queues.protocol.operations import NoQuery, decode, decode_query
 
 from .authentication import BearerToken
@@ -59,8 +58,6 @@ class ProtocolView(APIView):
             if verb not in self.http_method_names or not hasattr(self, verb):
                 self.http_method_not_allowed(self.request)
             method: Any = getattr(self, verb)
-            if "name" in kwargs:
-                check_name(kwargs["name"])
             response = await method(self.request, **kwargs, **self._forms(method.operation))
         except Exception as error:
             response = self.handle_exception(error)

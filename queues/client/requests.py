@@ -7,16 +7,13 @@ from typing import Any
 
 from msgspec import UNSET
 
-from queues.core.queue import check_name
 from queues.protocol import frames
 
 from .transport import Operation
 
 
 def frame(operation: Operation[Any], ref: int, *, quiet: bool = False) -> Any:
-    """The frame that asks for an operation. Raises InvalidName."""
-    if operation.queue is not None:
-        check_name(operation.queue)
+    """The frame that asks for an operation."""
     quick = _QUICK.get(operation.name)
     if quick is not None:
         return quick(operation, ref, quiet)

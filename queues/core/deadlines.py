@@ -25,16 +25,21 @@ class Due(IntEnum):
 Key = tuple[Due, Any]
 
 
+#: Entries without a use that a heap may have in any case.
+_SLACK = 256
+
+
 class Deadlines:
     """A priority queue of keys by time, in which a key can be moved or cancelled.
 
-    ``set`` and ``cancel`` are O(log n) amortised: superseded heap entries stay until they surface
-    or outnumber the live ones, and moving a key to a later time touches only a dict.
+    Every key has an entry in the heap at its time or before; one at an earlier time is put back
+    when it surfaces. So moving a key to a later time touches only a dict, and ``set`` and
+    ``cancel`` are O(log n) amortised: entries without a use stay until they surface or outnumber
+    the keys.
     """
 
     def __init__(self) -> None:
         self._when: dict[Key, float] = {}
-        self._armed: dict[Key, float] = {}
         self._heap: list[tuple[float, Key]] = []
 
     def __len__(self) -> int:
@@ -47,45 +52,44 @@ class Deadlines:
 
     def set(self, key: Key, when: float) -> None:
         """Make ``key`` due at ``when``, instead of any earlier setting."""
+        before = self._when.get(key)
         self._when[key] = when
-        armed = self._armed.get(key)
-        if armed is None or when < armed:
-            self._armed[key] = when
-            heapq.heappush(self._heap, (when, key))
-            self._compact_if_stale()
+        if before is None or when < before:
+            heap = self._heap
+            heapq.heappush(heap, (when, key))
+            if len(heap) > 2 * len(self._when) + _SLACK:
+                self._compact()
 
     def cancel(self, key: Key) -> None:
         """Forget ``key``; no error when it is not set."""
-        if self._when.pop(key, None) is not None:
-            del self._armed[key]
-            self._compact_if_stale()
+        self._when.pop(key, None)
+        if len(self._heap) > 2 * len(self._when) + _SLACK:
+            self._compact()
 
     def next(self) -> float | None:
         """The time of the earliest deadline, or None. It may be too early, never too late."""
-        heap = self._heap
-        while heap and self._armed.get(heap[0][1]) != heap[0][0]:
+        heap, when = self._heap, self._when
+        while heap:
+            at, key = heap[0]
+            if when.get(key, -math.inf) >= at:
+                return at
             heapq.heappop(heap)
-        return heap[0][0] if heap else None
+        return None
 
     def pop(self, now: float) -> Key | None:
         """Take out one key that is due at ``now``, earliest first, or None."""
         heap = self._heap
         while heap and heap[0][0] <= now:
-            armed, key = heapq.heappop(heap)
-            if self._armed.get(key) != armed:
-                continue
-            when = self._when[key]
-            if when == armed:
-                del self._when[key], self._armed[key]
+            at, key = heapq.heappop(heap)
+            when = self._when.get(key)
+            if when == at:
+                del self._when[key]
                 return key
-            # It was moved to a later time: what is due before that comes first.
-            self._armed[key] = when
-            heapq.heappush(heap, (when, key))
+            if when is not None and when > at:
+                # It was moved to a later time: what is due before that comes first.
+                heapq.heappush(heap, (when, key))
         return None
 
-    def _compact_if_stale(self) -> None:
-        if len(self._heap) <= 2 * len(self._when) + 64:
-            return
-        self._armed = dict(self._when)
+    def _compact(self) -> None:
         self._heap = [(when, key) for key, when in self._when.items()]
         heapq.heapify(self._heap)

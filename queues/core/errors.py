@@ -26,6 +26,7 @@ it. The same codes travel in HTTP answers and become these same classes in the c
      |    +-- TooManyQueues         too_many_queues
      |    +-- TooManySessions       too_many_sessions
      |    +-- TooManySubscriptions  too_many_subscriptions
+     |    +-- TooManyOperations     too_many_operations
      +-- SlowConsumer               slow_consumer           429
      +-- InternalError              internal_error          500
      +-- HandlerFailed              handler_failed          502
@@ -190,6 +191,12 @@ class TooManySubscriptions(LimitReached):
     """The session has as many subscriptions as the settings allow."""
 
     code = "too_many_subscriptions"
+
+
+class TooManyOperations(LimitReached):
+    """The connection has as many operations under way as one may have."""
+
+    code = "too_many_operations"
 
 
 class HandlerFailed(SwitchError):

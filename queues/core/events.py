@@ -35,8 +35,10 @@ EventKind = Literal[
 
 #: What one event takes beside its text: object, numbers and ring slot, rounded up.
 EVENT_OVERHEAD = 200
-#: Characters of a payload that a "sent" event shows.
+#: Characters of a payload that a "sent" event shows,
 SUMMARY_LENGTH = 80
+#: and those that it keeps, so that it can be seen whether there were more.
+KEPT_LENGTH = SUMMARY_LENGTH + 1
 
 
 @dataclass(slots=True)
@@ -149,4 +151,6 @@ _Entry = tuple[int, float, EventKind, str | None, int | None, str | None, str | 
 
 def _event(number: int, entry: _Entry) -> Event:
     _, at, kind, queue, message, client, detail = entry
+    if kind == "sent" and detail is not None:
+        detail = summary(detail)
     return Event(number, at, kind, queue, message, client, detail)

@@ -10,7 +10,7 @@ MAX_LEASE = 3600.0
 MAX_WAIT = 300.0
 #: Most messages in one Transfer.
 MAX_BATCH = 1_000
-#: Payload bytes after which a Transfer takes no further message.
+#: Bytes of payloads and headers after which an answer takes no further message.
 MAX_BATCH_BYTES = 4 * 2**20
 #: Longest ttl, delay or ack timeout, in seconds (about ten years).
 MAX_SECONDS = 315_360_000.0

@@ -198,9 +198,9 @@ class Response:
     error: Failure | None = None
 
 
-def failure_of(fault: Fault | None) -> Failure | None:
+def failure_of(fault: Fault) -> Failure:
     """The same as the switch keeps it."""
-    return None if fault is None else Failure(fault.code, fault.detail)
+    return Failure(fault.code, fault.detail)
 
 
 def utf8_size(text: str) -> int:

@@ -18,6 +18,7 @@ from .answers import (
     SessionInfo,
     Usage,
 )
+from .limits import MAX_BATCH_BYTES
 from .messages import Message, State
 from .sessions import Consumers, Session
 from .verdict import overdue, service_status
@@ -145,13 +146,22 @@ def page_of_messages(
     limit: int,
     caller_of: Callable[[Message], Caller],
 ) -> MessageList:
-    """Messages of a queue with a larger id than ``after``, the oldest first."""
+    """Messages of a queue with a larger id than ``after``, the oldest first.
+
+    They are fewer than ``limit`` where they have many bytes beside their payloads, which are cut.
+    """
     wanted = (m for m in queue.messages(state) if m.id > after)
     found = heapq.nsmallest(limit + 1, wanted, key=lambda m: m.id)
-    page = found[:limit]
+    page: list[Message] = []
+    room = MAX_BATCH_BYTES
+    for message in found[:limit]:
+        room -= message.size - len(message.payload)
+        if room < 0 and page:
+            break
+        page.append(message)
     return MessageList(
         messages=[message_info(m, caller_of(m)) for m in page],
-        next=page[-1].id if len(found) > limit else None,
+        next=page[-1].id if len(found) > len(page) else None,
     )
 
 

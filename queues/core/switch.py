@@ -61,7 +61,7 @@ from .errors import (
     TooManySubscriptions,
     UnknownSession,
 )
-from .events import EventKind, Trace, TraceReport, summary
+from .events import KEPT_LENGTH, EventKind, Trace, TraceReport
 from .limits import MAX_BATCH_BYTES, Limits
 from .messages import (
     Death,
@@ -83,8 +83,9 @@ from .sessions import Consumers, Departure, Session, Subscription
 from .verdict import Verdict, clears, explain_ended, explain_message
 from .waits import CallWait, Stream, TraceWait, TransferWait, Wait
 
-#: Looking a member up in its enumeration takes longer than handing a message over.
+#: Looking a member up in its enumeration takes longer than what is done with it.
 _HELD = State.HELD
+_WAIT_ENDS = Due.WAIT_ENDS
 
 
 def _digest(payload: str) -> bytes:
@@ -522,7 +523,7 @@ class Switch:
     def _queue(self, name: str) -> Queue:
         queue = self.queues.get(name)
         if queue is None:
-            raise QueueNotFound(f"There is no queue {name[:255]!r}.")
+            raise QueueNotFound(f"There is no queue {check_name(name)!r}.")
         return queue
 
     def _owned_queue(self, name: str, token: str | None) -> Queue:
@@ -635,7 +636,7 @@ class Switch:
             reply_to,
             draft.headers or None,
             key,
-            failure_of(draft.error),
+            None if draft.error is None else failure_of(draft.error),
             sender,
             now,
             None,
@@ -647,7 +648,7 @@ class Switch:
         queue.sent += 1
         if key is not None:
             self._remember_key(queue, draft, message.id, now)
-        self._emit(now, "sent", queue.name, message.id, sender, summary(draft.payload))
+        self._emit(now, "sent", queue.name, message.id, sender, draft.payload[:KEPT_LENGTH])
         if draft.delay > 0:
             self._delay(message, queue, draft.delay, now)
         else:
@@ -763,6 +764,8 @@ class Switch:
         if name in session.subscriptions:
             self._leave(session, name, now, "unsubscribed")
             self._emit(now, "unsubscribed", name, client=session.client)
+        else:
+            check_name(name)
 
     def _leave(self, session: Session, name: str, now: float, reason: str) -> None:
         del session.subscriptions[name]
@@ -890,7 +893,7 @@ class Switch:
             again.append((number, wait.session.held[number]))
         room = MAX_BATCH_BYTES
         for number, message in reversed(again[-wait.limit :]):
-            room -= utf8_size(message.payload)
+            room -= message.size
             if room < 0 and wait.resent:
                 break
             wait.resent.append((number, message))
@@ -914,13 +917,13 @@ class Switch:
         if not heads:
             return
         heapq.heapify(heads)
-        room = MAX_BATCH_BYTES - sum(utf8_size(m.payload) for _, m in wait.resent)
-        room -= sum(utf8_size(m.payload) for m in wait.batch.values())
+        room = MAX_BATCH_BYTES - sum(m.size for _, m in wait.resent)
+        room -= sum(m.size for m in wait.batch.values())
         while heads and count < wait.limit:
             queue = heads[0][1]
             head = queue.head()
             assert head is not None
-            room -= utf8_size(head.payload)
+            room -= head.size
             if room < 0 and count:
                 return
             self._hand_over(queue, wait, now)
@@ -1255,12 +1258,13 @@ class Switch:
             self._forget_key(queue, draft.key)
         consumers = self.consumers.get(name)
         if not wait_for_server and (consumers is None or not consumers.sessions):
-            raise NoServer(f"Nobody serves {name[:255]}.")
+            raise NoServer(f"Nobody serves {check_name(name)}.")
         if not wait_for_server:
             self._queue(name)
         reply_to = self._unused_name("call")
         if queue is None:
             # Refuse before a queue is made.
+            check_name(name)
             self._check_room(self._checked_size(draft, reply_to) + _key_size(draft))
             queue = self._create(name, self._default_policy, None, sender, now)
         message = self._enqueue(queue, draft, sender, now, reply_to=reply_to, ttl=timeout)
@@ -1287,7 +1291,7 @@ class Switch:
             return wait
         call.waits[wait] = None
         self._waits[wait.number] = wait
-        self._deadlines.set((Due.WAIT_ENDS, wait.number), now + timeout)
+        self._deadlines.set((_WAIT_ENDS, wait.number), now + timeout)
         return wait
 
     def _drop_wait(self, wait: CallWait) -> None:
@@ -1319,9 +1323,10 @@ class Switch:
         if call.response is not None:
             return None
         size = self._text_size(reply) + utf8_size(correlation_id)
-        record = self._key_record(call)
+        record = None if call.key is None else self._key_record(call)
         if record is not None:  # only then is it kept
             self._check_room(size - freed)
+        error = reply.error
         response = Response(
             self._number(),
             call.request,
@@ -1330,15 +1335,15 @@ class Switch:
             now,
             reply.headers or {},
             sender,
-            failure_of(reply.error),
+            None if error is None else failure_of(error),
         )
         call.response = response
-        self._emit(now, "sent", call.reply_to, response.id, sender, summary(response.payload))
+        self._emit(now, "sent", call.reply_to, response.id, sender, reply.payload[:KEPT_LENGTH])
         for wait in call.waits:
             wait.response = response
             wait.done = True
             del self._waits[wait.number]
-            self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
+            self._deadlines.cancel((_WAIT_ENDS, wait.number))
             self.woken.append(wait)
         call.waits.clear()
         if record is None:

@@ -45,6 +45,11 @@ class Push(ABC):
     def take(self) -> list[Delivery]:
         """What is to be pushed now; afterwards it counts as sent."""
 
+    @property
+    @abstractmethod
+    def is_full(self) -> bool:
+        """Whether nothing more is pushed before new room is granted."""
+
     @abstractmethod
     def ended(self) -> SwitchError | None:
         """Why nothing more will be pushed: Superseded, UnknownSession, ShuttingDown; or None."""

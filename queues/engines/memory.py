@@ -30,6 +30,7 @@ from queues.core.answers import (
 from queues.core.errors import (
     CallTimeout,
     HandlerFailed,
+    InvalidName,
     NotRunning,
     ShuttingDown,
     Superseded,
@@ -345,7 +346,7 @@ class MemoryEngine(Engine):
         for draft in drafts:
             try:
                 sent = self._do(self._switch.send, name, draft, token=session)
-            except (UnknownSession, ShuttingDown):
+            except (UnknownSession, ShuttingDown, InvalidName):
                 raise
             except SwitchError as error:
                 outcomes.append(SendOutcome(code=error.code, detail=error.detail))
@@ -413,6 +414,11 @@ class _MemoryPush(Push):
     def take(self) -> list[Delivery]:
         """See Push."""
         return self._engine._switch.take(self._stream)
+
+    @property
+    def is_full(self) -> bool:
+        """See Push."""
+        return self._stream.room <= 0 and not self._stream.done
 
     def ended(self) -> SwitchError | None:
         """See Push."""

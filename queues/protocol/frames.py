@@ -18,7 +18,8 @@ items out, and the other way round. They wait for nothing and know no time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import msgspec
@@ -41,6 +42,12 @@ PIECE = 128 * 2**10
 BATCH_BYTES = 256 * 2**10
 #: Sent bytes after which the switch asks how far the client has read.
 PING_EVERY = 256 * 2**10
+#: Operations that one frame may hold.
+MAX_ITEMS = 100_000
+#: A frame with something wrong in it is looked at item by item if it has no more bytes than this,
+MAX_WRONG_FRAME = 2**20
+#: and no more items.
+MAX_WRONG_ITEMS = 10_000
 
 Ref = Annotated[int, Meta(ge=0, le=2**53)]
 Text = str
@@ -371,7 +378,7 @@ class Codec:
         self.text = name == "json"
         self.encode: Callable[[Any], bytes] = library.Encoder().encode
         self.read_operations: Callable[[bytes | str], Any] = library.Decoder(
-            Operation | list[Operation]
+            Operation | Annotated[list[Operation], Meta(max_length=MAX_ITEMS)]
         ).decode
         self.read_anything: Callable[[bytes | str], Any] = library.Decoder().decode
         self.read_items: Callable[[bytes], Any] = library.Decoder(
@@ -457,20 +464,26 @@ class SwitchSide:
         self._out = _Outbox(codec)
         self._written = 0
         self._confirmed = 0
-        self._asked: int | None = None
-        """The number of the ping that has not been answered."""
+        self._asked: tuple[int, int] | None = None
+        """The ping that has not been answered, and the bytes that its answer confirms."""
 
     @property
     def has_output(self) -> bool:
         """Whether ``data_to_send`` has something."""
         return self._out.bytes > 0
 
-    def receive(self, data: bytes | str) -> list[Any]:
-        """The operations of a frame; Unreadable stands for what is none. Pongs are dealt with."""
+    def receive(self, data: bytes | str) -> Iterable[Any]:
+        """The operations of a frame; Unreadable stands for what is none. Pongs are dealt with.
+
+        Those of a frame with something wrong in it are read one by one as they are taken, since
+        that takes much longer.
+        """
         try:
             items = self.codec.read_operations(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._receive_one_by_one(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return self._read_wrong_frame(data, error)
+        except TypeError:
+            return [_unreadable(None, "MessagePack is bytes, not text.")]
         if type(items) is not list:
             items = [items]
         for item in items:
@@ -478,33 +491,39 @@ class SwitchSide:
                 return [i for i in items if type(i) is not Pong or self._confirm(i)]
         return items
 
-    def _receive_one_by_one(self, data: bytes | str) -> list[Any]:
-        """The operations of a frame of which at least one is wrong."""
-        try:
-            items = self.codec.read_anything(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
-            return [_unreadable(None, f"The frame cannot be read: {error}.")]
-        except RecursionError:
-            return [_unreadable(None, "The frame is nested too deeply.")]
-        read = []
-        for item in items if type(items) is list else [items]:
+    def _read_wrong_frame(self, data: bytes | str, error: Exception) -> Iterable[Any]:
+        if len(data) <= MAX_WRONG_FRAME:
+            try:
+                items = self.codec.read_anything(data)
+            except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as unreadable:
+                error = unreadable
+            except RecursionError:
+                return [_unreadable(None, "The frame is nested too deeply.")]
+            else:
+                items = items if type(items) is list else [items]
+                if len(items) <= MAX_WRONG_ITEMS:
+                    return self._one_by_one(items)
+        return [_unreadable(None, f"The frame cannot be read: {error}.")]
+
+    def _one_by_one(self, items: list[Any]) -> Iterator[Any]:
+        for item in items:
             ref = item.get("ref") if isinstance(item, dict) else None
             if type(ref) is not int or not 0 <= ref <= 2**53:
                 ref = None
             try:
                 operation = msgspec.convert(item, Operation)
             except (msgspec.ValidationError, RecursionError) as error:
-                read.append(_unreadable(ref, f"The operation is not as declared: {error}."))
+                yield _unreadable(ref, f"The operation is not as declared: {error}.")
             else:
                 if type(operation) is not Pong or self._confirm(operation):
-                    read.append(operation)
-        return read
+                    yield operation
 
     def _confirm(self, pong: Pong) -> bool:
         """Take note of what was read; False, since there is nothing else to do."""
-        if pong.n == self._asked:
-            self.unread -= pong.n - self._confirmed
-            self._confirmed = pong.n
+        if self._asked is not None and pong.n == self._asked[0]:
+            read = self._asked[1]
+            self.unread -= read - self._confirmed
+            self._confirmed = read
             self._asked = None
         return False
 
@@ -534,10 +553,11 @@ class SwitchSide:
         """The frames to send now."""
         self._written += self._out.bytes
         if self._asked is None and self._written - self._confirmed >= PING_EVERY:
-            # Its answer confirms what goes before it.
-            self._asked = self._written
+            # Its answer confirms what goes before it; who has not read it cannot know its number.
+            number = secrets.randbits(48)
+            self._asked = (number, self._written)
             before = self._out.bytes
-            self._put(Asking(self._asked))
+            self._put(Asking(number))
             self._written += self._out.bytes - before
         ready = self._out.frames(BATCH_BYTES)
         if self._largest is not None and any(len(frame) > self._largest for frame in ready):

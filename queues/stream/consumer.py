@@ -48,6 +48,7 @@ class StreamConsumer(AsyncConsumer):
         main = asyncio.current_task()
         assert main is not None
         awake = asyncio.Event()
+        caught_up = asyncio.Event()
 
         def wake() -> None:
             awake.set()
@@ -56,16 +57,28 @@ class StreamConsumer(AsyncConsumer):
                 asyncio.get_running_loop().call_later(CLOSE_TIME, sender.cancel)
 
         # Daphne sends no larger messages than it reads.
-        peer = Peer(engine, codec, wake, MAX_WEBSOCKET_FRAME)
+        peer = Peer(engine, codec, wake, caught_up.set, MAX_WEBSOCKET_FRAME)
         sender = asyncio.create_task(_send(peer, codec, awake, send))
-        # It ends when the connection is to be closed; then there is nothing left to receive.
-        sender.add_done_callback(lambda _: main.cancel())
+
+        def sent(_: object) -> None:
+            if peer.closed is not None:
+                # There is nothing left to receive.
+                main.cancel()
+
+        sender.add_done_callback(sent)
         try:
             if token := _bearer(scope):
                 peer.login_by_token(token)
             while (message := await receive())["type"] == "websocket.receive":
                 data = message.get("bytes")
                 peer.receive(message["text"] if data is None else data)
+                while peer.is_behind:
+                    caught_up.clear()
+                    await caught_up.wait()
+            peer.finish()
+            while peer.closed is None:
+                caught_up.clear()
+                await caught_up.wait()
         except asyncio.CancelledError:
             if not sender.done():
                 raise
@@ -78,16 +91,18 @@ class StreamConsumer(AsyncConsumer):
 async def _send(peer: Peer, codec: Codec, awake: asyncio.Event, send: Any) -> None:
     """Send what the peer has to say, whenever it has; close at the end."""
     with contextlib.suppress(OSError):  # what a server raises when the connection is gone
-        while peer.closed is None:
+        closed = None
+        while closed is None:
             await awake.wait()
             awake.clear()
+            closed = peer.closed  # of what is taken now: more is said if it closes while we send
             for frame in peer.data_to_send():
                 if codec.text:
                     await send({"type": "websocket.send", "text": frame.decode()})
                 else:
                     await send({"type": "websocket.send", "bytes": frame})
-        code = CLOSE_CODES.get(peer.closed.code, GOING_AWAY)
-        await send({"type": "websocket.close", "code": code, "reason": peer.closed.code})
+        code = CLOSE_CODES.get(closed.code, GOING_AWAY)
+        await send({"type": "websocket.close", "code": code, "reason": closed.code})
 
 
 def _codec(offered: list[str]) -> Codec | None:

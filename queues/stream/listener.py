@@ -31,6 +31,10 @@ logger = logging.getLogger("queues.stream")
 
 #: Connections that the kernel keeps until they are accepted.
 BACKLOG = 4_096
+#: Seconds that the last words to a client may take.
+CLOSE_TIME = 1.0
+#: When a silent TCP connection is probed, in seconds; then how often, and how many times at most.
+KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 class Listener:
@@ -95,6 +99,9 @@ class _Connection(ReadingProtocol):
             sock = transport.get_extra_info("socket")
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                for name, value in KEEPALIVE.items():
+                    if (option := getattr(socket, name, None)) is not None:
+                        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -112,8 +119,12 @@ class _Connection(ReadingProtocol):
                 continue
             if self._peer is None:
                 # It speaks as it is spoken to.
-                self._peer = Peer(get_engine(), codec_of_frame(frame), self._wake)
+                self._peer = Peer(
+                    get_engine(), codec_of_frame(frame), self._wake, self._transport.resume_reading
+                )
             self._peer.receive(frame)
+        if self._peer is not None and self._peer.is_behind:
+            self._transport.pause_reading()
 
     def _wake(self) -> None:
         if not self._flushing:
@@ -132,14 +143,20 @@ class _Connection(ReadingProtocol):
                 self._transport.abort()
             else:
                 self._transport.close()
+                # One that does not read may not take the last words either.
+                self._loop.call_later(CLOSE_TIME, self._transport.abort)
 
     def close_if_silent(self) -> None:
         """Close the connection of a client that has never said anything."""
         if self._peer is None:
             self._transport.close()
 
-    def eof_received(self) -> None:
-        """See asyncio.Protocol; the connection closes with its reading half."""
+    def eof_received(self) -> bool:
+        """See asyncio.Protocol. What has come before is carried out, then the connection closes."""
+        if self._peer is None:
+            return False
+        self._peer.finish()
+        return True
 
     def connection_lost(self, error: Exception | None) -> None:
         """See asyncio.Protocol."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,9 @@ from queues.core.errors import (
     ShuttingDown,
     SlowConsumer,
     SwitchError,
+    TooManyOperations,
 )
-from queues.core.queue import check_name
+from queues.core.messages import Delivery
 from queues.core.waits import Wait
 from queues.engines.base import Engine, Push
 from queues.protocol import frames
@@ -37,14 +38,19 @@ MOST_UNREAD = 24 * 2**20
 MOST_WAITING = 8 * 2**20
 #: Seconds that a client over its window gets to read on.
 PATIENCE = 10.0
+#: Bytes of operations that may wait for their turn before nothing more is read.
+MOST_BEHIND = 2**20
 #: Operations of one client that are carried out before others get their turn.
-TURN = 8
+TURN = 24
+#: Operations of one client that may be under way at once.
+MOST_UNDER_WAY = 10_000
 
 
 class Peer:
     """One client of ``engine``. ``wake`` is called when there is something to send, or when it is
-    ``closed``; then the connection sends what there is and closes. Frames of more than ``largest``
-    bytes leave in pieces.
+    ``closed``; then the connection sends what there is and closes. ``caught_up`` is called, now and
+    then also for nothing, when it ``is_behind`` no more. Frames of more than ``largest`` bytes
+    leave in pieces.
     """
 
     def __init__(
@@ -52,20 +58,28 @@ class Peer:
         engine: Engine,
         codec: Codec,
         wake: Callable[[], None],
+        caught_up: Callable[[], None],
         largest: int | None = None,
     ) -> None:
         self._engine = engine
         self._wake = wake
+        self._caught_up = caught_up
         self._side = SwitchSide(codec, largest)
         self._loop = asyncio.get_running_loop()
         self._session: str | None = None
         self._push: Push | None = None
         self._pending: dict[int, Wait | Running] = {}
         """What is under way, by ``_key``."""
-        self._waiting: deque[Any] = deque()
-        """Operations that have come and were not begun."""
+        self._waiting: deque[tuple[Iterator[Any], int]] = deque()
+        """Operations that have come and were not begun, by frame, and its bytes."""
         self._waiting_bytes = 0
-        self._scheduled: asyncio.Handle | None = None
+        self._undelivered: deque[Delivery] = deque()
+        """What was pushed and is sent when the client has read on."""
+        self._turn: asyncio.Handle | None = None
+        """What begins the next turn, if this one has been used."""
+        self._left = TURN
+        """Operations that may be begun in this turn of the loop."""
+        self._finishing = False
         self._patience: asyncio.TimerHandle | None = None
         self.closed: SwitchError | None = None
         """Why the connection is to be closed."""
@@ -79,17 +93,34 @@ class Peer:
             return
         side = self._side
         unread = side.unread
-        items = side.receive(frame)
+        operations = side.receive(frame)
+        self._waiting.append((iter(operations), len(frame)))
+        self._waiting_bytes += len(frame)
         if side.unread < unread:
             self._read_on()
-        if self._waiting:
-            self._waiting_bytes += len(frame)
-            self._waiting.extend(items)
-            if self._waiting_bytes > MOST_WAITING and self._is_full():
+        if self._is_full():
+            if self._waiting_bytes > MOST_WAITING:
                 self._cut_off("It sends more operations than it reads answers.")
-        elif items:
-            self._waiting.extend(items)
+            else:
+                self._wait_for_reading()
+        elif self._left:
             self._work()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits to be carried out that nothing more should be read.
+
+        ``caught_up`` is called when that is over. What the client leaves unread is no reason:
+        among what it sends there may be the word that it has read on.
+        """
+        return self._waiting_bytes > MOST_BEHIND and not self._is_full() and self.closed is None
+
+    def finish(self) -> None:
+        """The client sends no more; what it has sent is carried out, then it is ``closed``."""
+        self._finishing = True
+        if not self._waiting:
+            self.lost()
+            self._wake()
 
     def refuse(self, error: SwitchError) -> None:
         """Tell the client of something that was no operation."""
@@ -101,40 +132,57 @@ class Peer:
         resumed = self._engine.resume_stream(
             session=token, after=None, room=WINDOW, notify=self._pushed
         )
-        self._open(
-            resumed,
-            frames.Resume(session=token),
-            lambda value, error: None if error is None else self.refuse(error),
-        )
+
+        def tell(_: Any, value: Any, error: SwitchError | None) -> None:
+            if error is not None:
+                self.refuse(error)
+
+        self._open(resumed, frames.Resume(session=token), tell)
 
     def _is_full(self) -> bool:
         return self._side.unread >= WINDOW
 
     def _work(self) -> None:
         """Begin the operations that have come, as far as the client reads and a turn goes."""
-        self._scheduled = None
         waiting, engine, side = self._waiting, self._engine, self._side
+        if self._turn is None:
+            self._turn = self._loop.call_soon(self._next_turn)
         engine.begin()
         try:
-            for _ in range(min(TURN, len(waiting))):
-                if side.unread >= WINDOW:
-                    break
-                self._begin(waiting.popleft())
+            while waiting and self._left and side.unread < WINDOW:
+                operations, size = waiting[0]
+                for operation in operations:
+                    self._begin(operation)
+                    self._left -= 1
+                    if not self._left or side.unread >= WINDOW or self.closed is not None:
+                        break
+                else:
+                    waiting.popleft()
+                    self._waiting_bytes -= size
                 if self.closed is not None:
                     break
         finally:
             engine.end()
-        if not waiting or self.closed is not None:
-            self._waiting_bytes = 0
-        elif self._is_full():
+        if waiting and self._is_full():
             self._wait_for_reading()
-        else:
-            self._scheduled = self._loop.call_soon(self._work)
         if side.has_output:
             self._wake()
 
+    def _next_turn(self) -> None:
+        self._turn = None
+        self._left = TURN
+        if self._waiting and not self._is_full():
+            self._work()
+        if self._finishing and not self._waiting:
+            self.lost()
+            self._wake()
+        if self._waiting_bytes <= MOST_BEHIND // 2:
+            self._caught_up()
+
     def _begin(self, operation: Any) -> None:
         kind = type(operation)
+        if self._pending and kind is not Unreadable and not self._may_begin(operation):
+            return
         if kind is frames.Call:
             self._call(operation)
         elif (begin := _BEGIN.get(kind)) is not None:
@@ -143,7 +191,7 @@ class Peer:
             except SwitchError as error:
                 self._answer(operation, None, error)
             else:
-                self._run(coroutine, operation)
+                self._run(coroutine, operation, self._answer)
         elif kind is frames.Ping:
             self._answer(operation, None, None)
         elif kind is Unreadable:
@@ -155,15 +203,25 @@ class Peer:
         else:
             self._log_in(operation)
 
-    def _run(
-        self, coroutine: Coroutine[Any, None, Any], operation: Any, then: Then | None = None
-    ) -> None:
-        """Carry out an operation; ``then``, by default its answer, gets what comes of it."""
-        if then is None:
-            then = partial(self._answer, operation)
-        future = step(coroutine, then)
+    def _may_begin(self, operation: Any) -> bool:
+        """Refuse an operation where others are under way that it would be in the way of."""
+        error: SwitchError
+        if operation.ref in self._pending:
+            error = InvalidRequest(f"An operation with ref {operation.ref} is under way.")
+        elif len(self._pending) >= MOST_UNDER_WAY and type(operation) in _MAY_WAIT:
+            error = TooManyOperations(f"{MOST_UNDER_WAY} operations are under way.")
+        else:
+            return True
+        if operation.ref is not None:
+            self._side.refuse(operation.ref, error)
+            self._put()
+        return False
+
+    def _run(self, coroutine: Coroutine[Any, None, Any], operation: Any, then: Then) -> None:
+        """Carry out an operation; ``then`` gets it and what comes of it."""
+        future = step(coroutine, then, operation)
         if future is not None:
-            self._keep(operation, Running(coroutine, future, then))
+            self._keep(operation, Running(coroutine, future, then, operation))
 
     def _answer(self, operation: Any, value: Any, error: SwitchError | None) -> None:
         if self.closed is not None:
@@ -175,19 +233,15 @@ class Peer:
             return
         if error is not None:
             self._side.refuse(ref, error)
-        elif not operation.quiet:
+        elif operation.quiet:
+            return
+        else:
             self._side.answer(ref, value)
         self._put()
 
     def _keep(self, operation: Any, what: Wait | Running) -> None:
         """Remember what is under way."""
-        key = _key(operation)
-        if key in self._pending:
-            self._give_up(what)
-            error = InvalidRequest(f"An operation with ref {key} is under way.")
-            self._side.refuse(key, error)
-        else:
-            self._pending[key] = what
+        self._pending[_key(operation)] = what
 
     def _cancel(self, operation: frames.Cancel) -> None:
         what = self._pending.pop(operation.of, None)
@@ -203,7 +257,6 @@ class Peer:
 
     def _call(self, operation: frames.Call) -> None:
         try:
-            check_name(operation.queue)
             wait = self._engine.start_call(
                 operation.queue,
                 operation,
@@ -243,7 +296,7 @@ class Peer:
             opened = self._engine.resume_stream(
                 session=operation.session, after=operation.after, room=room, notify=self._pushed
             )
-        self._open(opened, operation, partial(self._answer, operation))
+        self._open(opened, operation, self._answer)
 
     def _open(
         self,
@@ -251,20 +304,20 @@ class Peer:
         operation: Any,
         then: Then,
     ) -> None:
-        def opened(value: Any, error: SwitchError | None) -> None:
+        def opened(what: Any, value: Any, error: SwitchError | None) -> None:
             if error is None:
                 value, self._push = value
                 self._session = value.session
-            then(value, error)
+            then(what, value, error)
 
         self._run(coroutine, operation, opened)
 
     def _log_out(self, operation: frames.Logout) -> None:
-        def ended(value: Any, error: SwitchError | None) -> None:
+        def ended(what: Any, value: Any, error: SwitchError | None) -> None:
             if error is None:
                 # Whatever else ends the session ends the connection; this does not.
                 self._push = self._session = None
-            self._answer(operation, value, error)
+            self._answer(what, value, error)
 
         self._run(self._engine.logout(session=self._session), operation, ended)
 
@@ -273,8 +326,13 @@ class Peer:
         push = self._push
         if push is None or self.closed is not None:
             return
-        for delivery in push.take():
-            self._side.deliver(delivery)
+        side, undelivered = self._side, self._undelivered
+        undelivered.extend(push.take())
+        while undelivered and side.unread < WINDOW:
+            side.deliver(undelivered.popleft())
+        if push.is_full and side.unread < WINDOW:
+            # What was handed over took less room than expected, or was purged before it left.
+            push.grant(WINDOW - side.unread)
         error = push.ended()
         if error is None:
             self._put()
@@ -305,10 +363,14 @@ class Peer:
             self._wait_for_reading()
         if self._push is not None:
             self._push.grant(max(0, WINDOW - self._side.unread))
-        if self._waiting and self._scheduled is None:
+            self._pushed()
+        if self._waiting and self._left:
             self._work()
+        # There may be no more to say than to ask how far it has read now.
+        self._wake()
 
     def _wait_for_reading(self) -> None:
+        self._caught_up()
         if self._patience is None:
             self._patience = self._loop.call_later(
                 PATIENCE, self._cut_off, f"It has read nothing for {PATIENCE:g} s."
@@ -336,10 +398,11 @@ class Peer:
     def _end(self, *, slow: bool) -> None:
         """Give up what is under way. The session's lease runs, or it ends."""
         self._engine.on_close.discard(self._shut_down)
-        for handle in (self._scheduled, self._patience):
+        for handle in (self._turn, self._patience):
             if handle is not None:
                 handle.cancel()
         self._waiting.clear()
+        self._undelivered.clear()
         pending, self._pending = self._pending, {}
         for what in pending.values():
             self._give_up(what)
@@ -355,41 +418,29 @@ def _key(operation: Any) -> int:
 
 # -- the other operations ---------------------------------------------------------------------
 
+_MAY_WAIT = (frames.Call, frames.Transfer, frames.Trace)
+
 Begin = Callable[[Engine, Any, str | None], Coroutine[Any, None, Any]]
-
-
-def _named(begin: Begin) -> Begin:
-    """The same, with the name of the queue checked first."""
-
-    def checked(engine: Engine, o: Any, session: str | None) -> Coroutine[Any, None, Any]:
-        check_name(o.queue)
-        return begin(engine, o, session)
-
-    return checked
 
 
 _BEGIN: dict[type, Begin] = {
     frames.Touch: lambda e, o, s: e.touch(o.ids, session=s),
-    frames.CreateQueue: _named(lambda e, o, s: e.create_queue(o.queue, o.full_policy(), session=s)),
+    frames.CreateQueue: lambda e, o, s: e.create_queue(o.queue, o.full_policy(), session=s),
     frames.CreateFreshQueue: lambda e, o, s: e.create_fresh_queue(o.full_policy(), session=s),
-    frames.ChangeQueue: _named(
-        lambda e, o, s: e.change_queue(o.queue, o.policy.changes(), session=s)
-    ),
-    frames.DestroyQueue: _named(lambda e, o, s: e.destroy_queue(o.queue, session=s)),
-    frames.PurgeQueue: _named(lambda e, o, s: e.purge_queue(o.queue, o.state, session=s)),
-    frames.ReplayDead: _named(lambda e, o, s: e.replay_dead(o.queue, o.ids, session=s)),
+    frames.ChangeQueue: lambda e, o, s: e.change_queue(o.queue, o.policy.changes(), session=s),
+    frames.DestroyQueue: lambda e, o, s: e.destroy_queue(o.queue, session=s),
+    frames.PurgeQueue: lambda e, o, s: e.purge_queue(o.queue, o.state, session=s),
+    frames.ReplayDead: lambda e, o, s: e.replay_dead(o.queue, o.ids, session=s),
     frames.ListQueues: lambda e, o, s: e.list_queues(
         o.prefix, alive=o.alive, kind=o.kind, after=o.after, limit=o.limit
     ),
-    frames.InspectQueue: _named(lambda e, o, s: e.inspect_queue(o.queue)),
-    frames.Browse: _named(
-        lambda e, o, s: e.browse(o.queue, state=o.state, after=o.after, limit=o.limit)
-    ),
-    frames.Send: _named(lambda e, o, s: e.send(o.queue, o, session=s)),
-    frames.SendMany: _named(lambda e, o, s: e.send_many(o.queue, o.messages, session=s)),
-    frames.DropMessage: _named(lambda e, o, s: e.drop_message(o.queue, o.id, session=s)),
-    frames.Subscribe: _named(lambda e, o, s: e.subscribe(o.queue, session=s, credit=o.credit)),
-    frames.Unsubscribe: _named(lambda e, o, s: e.unsubscribe(o.queue, session=s)),
+    frames.InspectQueue: lambda e, o, s: e.inspect_queue(o.queue),
+    frames.Browse: lambda e, o, s: e.browse(o.queue, state=o.state, after=o.after, limit=o.limit),
+    frames.Send: lambda e, o, s: e.send(o.queue, o, session=s),
+    frames.SendMany: lambda e, o, s: e.send_many(o.queue, o.messages, session=s),
+    frames.DropMessage: lambda e, o, s: e.drop_message(o.queue, o.id, session=s),
+    frames.Subscribe: lambda e, o, s: e.subscribe(o.queue, session=s, credit=o.credit),
+    frames.Unsubscribe: lambda e, o, s: e.unsubscribe(o.queue, session=s),
     frames.Transfer: lambda e, o, s: e.transfer(
         session=s,
         after=o.after,

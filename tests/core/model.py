@@ -803,7 +803,7 @@ class Model:
         again = [m for m in self.held_by(transfer.session) if m.delivery > after]
         used = 0
         for message in again[: transfer.limit]:
-            used += size(message.draft.payload)
+            used += draft_size(message.draft)
             if used > self.batch_bytes and transfer.resent:
                 break
             transfer.resent.append((message.delivery, message))
@@ -824,8 +824,8 @@ class Model:
             if len(taken) >= transfer.limit or not ready:
                 return
             message = min(ready, key=lambda m: m.id)
-            used = sum(size(m.draft.payload) for _, m in taken)
-            if taken and used + size(message.draft.payload) > self.batch_bytes:
+            used = sum(draft_size(m.draft) for _, m in taken)
+            if taken and used + draft_size(message.draft) > self.batch_bytes:
                 return
             self.hand_over(message, transfer, now)
 

@@ -245,3 +245,16 @@ def test_looking_changes_nothing(scene: Scene) -> None:
     after = (scene.events(), scene.inspect_queue("q"), scene.browse("q"), scene.explain(id))
     assert before == after
     assert scene.take(server).delivery == id + 1
+
+
+def test_a_page_ends_where_headers_are_many(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "MAX_BATCH_BYTES", 25)
+    scene.create_queue("q")
+    ids = [scene.put("q", "x" * 100, headers={"name": "value"}) for _ in range(5)]
+    found, after = [], 0
+    while after is not None:
+        page = scene.browse("q", after=after, limit=4)
+        assert len(page.messages) in (1, 2)
+        found += [message.id for message in page.messages]
+        after = page.next
+    assert found == ids

@@ -414,6 +414,14 @@ def test_an_answer_is_bounded_in_bytes_but_never_empty(
     assert scene.ids(server, after=0, limit=9) == ids[:1]
 
 
+def test_headers_count_as_well(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switch_module, "MAX_BATCH_BYTES", 10)
+    server = scene.server("worker", "q")
+    ids = [scene.put("q", "1", headers={"name": "value"}) for _ in range(2)]
+    assert scene.ids(server, limit=9) == ids[:1]
+    assert scene.ids(server, limit=9) == ids[1:]
+
+
 def test_across_queues_the_oldest_id_comes_first(scene: Scene) -> None:
     server = scene.server("worker", "a", "b")
     ids = [scene.put(name) for name in "abba"]

@@ -866,7 +866,7 @@ class SwitchMachine(RuleBasedStateMachine):
     def look_at_answer(self, wait: TransferWait, answer: dict[str, Any]) -> None:
         messages = answer["messages"]
         assert len(messages) <= max(wait.limit, len(wait.resent))
-        size = sum(len(m["payload"].encode()) for m in messages)
+        size = sum(self.switch._messages[m["id"]].size for m in messages)
         assert size <= BATCH_BYTES or len(messages) == 1
         for m in messages:
             assert m["id"] not in self.finished, "an acked message came again"

@@ -17,6 +17,8 @@ from queues.protocol import frames
 from queues.protocol.frames import (
     BATCH_BYTES,
     JSON,
+    MAX_WRONG_FRAME,
+    MAX_WRONG_ITEMS,
     MSGPACK,
     OPERATIONS,
     PING_EVERY,
@@ -61,7 +63,7 @@ NEEDS: dict[str, dict[str, Any]] = {
 
 def read(side: SwitchSide, *items: Any) -> list[Any]:
     """What the switch's end makes of some items, as a frame."""
-    return side.receive(side.codec.encode(list(items) if len(items) != 1 else items[0]))
+    return list(side.receive(side.codec.encode(list(items) if len(items) != 1 else items[0])))
 
 
 def sent(side: SwitchSide) -> list[list[Any]]:
@@ -129,7 +131,7 @@ def test_seconds_are_finite(number: float) -> None:
     [b"", b"{", b"\xff\xff", b"[" * 100_000, b'{"op":"ping","x":"\\ud800"}', b"\x00", b"{}{}"],
 )
 def test_what_is_no_json_is_refused_without_a_ref(data: bytes) -> None:
-    (refused,) = SwitchSide(JSON).receive(data)
+    (refused,) = list(SwitchSide(JSON).receive(data))
     assert isinstance(refused, Unreadable)
     assert refused.ref is None
 
@@ -138,7 +140,7 @@ def test_what_is_no_json_is_refused_without_a_ref(data: bytes) -> None:
     "data", [b"", b"\x82", b"\xc1", b"\x91" * 100_000, b"\x81\xa2op\xa1\xff", b"\xde\xff\xff"]
 )
 def test_what_is_no_msgpack_is_refused_without_a_ref(data: bytes) -> None:
-    (refused,) = SwitchSide(MSGPACK).receive(data)
+    (refused,) = list(SwitchSide(MSGPACK).receive(data))
     assert isinstance(refused, Unreadable)
     assert refused.ref is None
 
@@ -189,11 +191,10 @@ def test_a_refusal_carries_code_detail_and_the_rest(codec: Codec) -> None:
 def test_what_is_unread_is_counted_until_a_pong_says_otherwise() -> None:
     side = SwitchSide(MSGPACK)
     side.answer(1, "x" * (PING_EVERY + 1))
-    before = side.unread
     ping = sent(side)[-1][-1]["ping"]
-    assert ping == before
+    before = side.unread
     assert read(side, {"op": "pong", "n": ping + 1}) == []
-    assert side.unread > before  # not the one that was asked
+    assert side.unread == before  # not the one that was asked
     side.answer(2, "x" * 50)
     read(side, {"op": "pong", "n": ping})
     assert 50 < side.unread < 200
@@ -211,6 +212,52 @@ def test_one_ping_at_a_time() -> None:
     read(side, {"op": "pong", "n": pings[0]})
     side.answer(9, "")
     assert any("ping" in item for frame in sent(side) for item in frame)
+
+
+def test_a_ping_cannot_be_guessed() -> None:
+    """From what a client can count, that is."""
+    pings = set()
+    for _ in range(3):
+        side = SwitchSide(MSGPACK)
+        side.answer(1, "x" * PING_EVERY)
+        pings |= {item["ping"] for frame in sent(side) for item in frame if "ping" in item}
+    assert len(pings) == 3
+
+
+def test_text_is_no_messagepack() -> None:
+    (refused,) = SwitchSide(MSGPACK).receive("ping")
+    assert isinstance(refused, Unreadable)
+    assert refused.error.code == "invalid_request"
+
+
+@codecs
+@pytest.mark.parametrize(
+    "items",
+    [[None] * (MAX_WRONG_ITEMS + 1), [None, "x" * MAX_WRONG_FRAME], [{"op": "ping"}] * 100_001],
+    ids=["items", "bytes", "operations"],
+)
+def test_a_large_frame_with_something_wrong_is_refused_as_a_whole(
+    codec: Codec, items: list[Any]
+) -> None:
+    (refused,) = read(SwitchSide(codec), *items)
+    assert isinstance(refused, Unreadable)
+    assert refused.ref is None
+
+
+@codecs
+def test_what_is_wrong_is_looked_at_only_when_it_is_taken(codec: Codec) -> None:
+    looked = []
+
+    class Looking(SwitchSide):
+        def _confirm(self, pong: frames.Pong) -> bool:
+            looked.append(pong.n)
+            return super()._confirm(pong)
+
+    items = [None, {"op": "pong", "n": 1}, None, {"op": "pong", "n": 2}, None]
+    operations = iter(Looking(codec).receive(codec.encode(items)))
+    for seen in ([], [1], [1, 2]):
+        assert isinstance(next(operations), Unreadable)
+        assert looked == seen
 
 
 # -- the client's end -----------------------------------------------------------------------------

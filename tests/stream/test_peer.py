@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from queues.core.messages import Draft
 from queues.engines.memory import MemoryEngine
 from queues.protocol import frames
-from queues.protocol.frames import MSGPACK
+from queues.protocol.frames import JSON, MSGPACK
 from queues.stream import peer as module
 from queues.stream.peer import Peer
 from queues.testing import FakeClock
@@ -21,7 +22,7 @@ class Client:
     """A peer without a connection."""
 
     def __init__(self, engine: MemoryEngine, clock: FakeClock) -> None:
-        self.peer = Peer(engine, MSGPACK, lambda: None)
+        self.peer = Peer(engine, MSGPACK, lambda: None, lambda: None)
         self.clock = clock
         self.answers_pings = True
 
@@ -239,6 +240,33 @@ async def test_a_ref_that_is_in_use_is_refused(client: Client, server: Client) -
     call = {"op": "call", "ref": 7, "queue": "q", "payload": ""}
     (refused,) = await client.ask(call, call)
     assert (refused["ref"], refused["error"]["code"]) == (7, "invalid_request")
+    (refused,) = await client.ask({"op": "ping", "ref": 7})
+    assert refused["error"]["code"] == "invalid_request"
+    # Nothing was sent for it, and the first one can still be cancelled.
+    assert (await client.one(op="inspect_queue", queue="q"))["sent"] == 1
+    await client.ask({"op": "cancel", "ref": 8, "of": 7})
+    assert "caller_gone" in await kinds(client)
+
+
+async def test_only_so_many_operations_are_under_way(
+    client: Client, server: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_UNDER_WAY", 3)
+    call = {"op": "call", "queue": "q", "payload": ""}
+    (refused,) = await client.ask(*({**call, "ref": ref} for ref in range(1, 5)))
+    assert (refused["ref"], refused["error"]["code"]) == (4, "too_many_operations")
+    assert await client.one(op="ping", ref=9) is None
+    await client.ask({"op": "cancel", "ref": 9, "of": 2})
+    assert await client.ask({**call, "ref": 5}) == []
+
+
+async def test_what_came_before_the_end_is_carried_out(client: Client, server: Client) -> None:
+    sends = [{"op": "send", "queue": "q", "payload": str(n)} for n in range(5 * module.TURN)]
+    client.peer.receive(MSGPACK.encode(sends))
+    client.peer.finish()
+    while client.peer.closed is None:
+        await asyncio.sleep(0)
+    assert (await client.peer._engine.inspect_queue("q")).sent == len(sends)
 
 
 async def test_a_stop_answers_what_waits_and_says_why_it_closes(
@@ -282,6 +310,61 @@ async def test_calls_leave_no_garbage_for_the_collector(client: Client, server: 
         gc.enable()
 
 
+# -- turns ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["a frame", "many frames"])
+async def test_one_client_has_its_turn_then_others_have(
+    client: Client, server: Client, whole: bool
+) -> None:
+    operations = [{"op": "send", "queue": "q", "payload": "x"} for _ in range(10 * module.TURN)]
+    found = [operations] if whole else [[operation] for operation in operations]
+    for frame in found:
+        client.peer.receive(MSGPACK.encode(frame))
+    engine = client.peer._engine
+    for turn in range(1, 11):
+        assert (await engine.inspect_queue("q")).sent == turn * module.TURN
+        await asyncio.sleep(0)
+
+
+async def test_wrong_items_take_turns_too(client: Client, server: Client) -> None:
+    client.peer.receive(MSGPACK.encode([None] * 10 * module.TURN))
+    assert len(client.peer.data_to_send()) == 1
+    assert client.peer._waiting
+    assert len(await client.read()) == 9 * module.TURN
+
+
+async def test_nothing_more_is_read_while_too_much_waits(
+    engine: MemoryEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_BEHIND", 1_000)
+    caught_up: list[int] = []
+    peer = Peer(engine, MSGPACK, lambda: None, lambda: caught_up.append(peer._waiting_bytes))
+    await engine.create_queue("q")
+    frame = MSGPACK.encode([{"op": "send", "queue": "q", "payload": "x"}] * 10)
+    while not peer.is_behind:
+        peer.receive(frame)
+    waiting = peer._waiting_bytes
+    assert 1_000 < waiting <= 1_000 + len(frame)
+    assert caught_up == []
+    while not caught_up:
+        await asyncio.sleep(0)
+    assert caught_up[0] <= 500
+    while peer._waiting:
+        await asyncio.sleep(0)
+    assert peer._waiting_bytes == 0
+
+
+async def test_what_was_begun_waits_no_more(client: Client, server: Client) -> None:
+    """However long something waits: each frame is counted out again when it is done."""
+    frame = MSGPACK.encode([{"op": "touch"}] * module.TURN)
+    client.peer.receive(frame)
+    for _ in range(100):
+        client.peer.receive(frame)
+        await asyncio.sleep(0)
+    assert 0 < client.peer._waiting_bytes <= 2 * len(frame)
+
+
 # -- what is not read -----------------------------------------------------------------------------
 
 
@@ -311,7 +394,7 @@ async def test_beyond_its_window_a_client_waits_for_its_next_answers(client: Cli
     assert 3 <= len(answers) < 6
     # It reads on, and gets the rest.
     client.answers_pings = True
-    ping = client.peer._side._asked
+    ping = client.peer._side._asked[0]
     more = await client.ask({"op": "pong", "n": ping})
     assert len(answers) + len(more) == 10
 
@@ -348,7 +431,7 @@ async def test_pushes_stop_at_the_window_and_go_on(client: Client, server: Clien
     pushed = [item for item in items if "deliver" in item]
     assert 8 <= len(pushed) <= 12
     server.answers_pings = True
-    ping = server.peer._side._asked
+    ping = server.peer._side._asked[0]
     items = await server.ask({"op": "pong", "n": ping})
     assert len(pushed) + len([item for item in items if "deliver" in item]) == 30
 
@@ -367,3 +450,61 @@ async def test_answers_that_pile_up_unread_cut_a_client_off_at_once(
         await client.read()
     assert client.peer.closed is not None
     assert client.peer.closed.code == "slow_consumer"
+
+
+@pytest.mark.usefixtures("small")
+async def test_one_that_reads_is_asked_on_though_there_is_nothing_to_say(client: Client) -> None:
+    """A pong that comes while much is unread, and nothing new to send."""
+    (id,) = await fill(client, 1, size=3_000)
+    client.answers_pings = False
+    await client.ask(*({"op": "explain", "ref": ref, "id": id} for ref in range(3)))
+    ping = client.peer._side._asked[0]
+    await client.ask(*({"op": "explain", "ref": ref, "id": id} for ref in range(3, 6)))
+    client.peer.receive(MSGPACK.encode({"op": "pong", "n": ping}))
+    assert client.peer._side.unread > 0
+    client.answers_pings = True
+    await client.read()
+    assert client.peer._side.unread < 1_000
+
+
+@pytest.mark.usefixtures("small")
+async def test_pushes_whose_frames_are_larger_than_their_payloads(
+    engine: MemoryEngine, clock: FakeClock
+) -> None:
+    """In JSON such a payload takes six times its bytes, and has to come all the same."""
+    peer = Peer(engine, JSON, lambda: None, lambda: None)
+    await engine.create_queue("q")
+    await engine.send_many("q", [Draft("\x01" * 1_000) for _ in range(30)])
+    found = []
+
+    async def read() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+            assert peer._side.unread < 20_000
+            for frame in peer.data_to_send():
+                items = JSON.read_anything(frame)
+                for item in items if isinstance(items, list) else [items]:
+                    if "deliver" in item:
+                        found.append(item["deliver"])
+                    elif "ping" in item:
+                        peer.receive(JSON.encode({"op": "pong", "n": item["ping"]}))
+
+    login = {"op": "login", "client": "c"}
+    peer.receive(JSON.encode([login, {"op": "subscribe", "queue": "q", "credit": 100}]))
+    while len(found) < 30 and peer.closed is None:
+        await read()
+    assert peer.closed is None
+    assert [message["delivery_count"] for message in found] == [1] * 30
+
+
+@pytest.mark.usefixtures("small")
+async def test_room_for_what_never_left_is_used_again(client: Client, server: Client) -> None:
+    """Pushed and purged in one turn: nothing is written, so nothing is read, nor confirmed."""
+    await server.one(op="subscribe", queue="q", credit=100)
+    sends = [{"op": "send", "queue": "q", "payload": "x" * 1_000} for _ in range(15)]
+    purge = {"op": "purge_queue", "queue": "q", "state": "held"}
+    await client.ask(*sends, purge, {"op": "purge_queue", "queue": "q"})
+    await server.read()
+    await client.ask({"op": "send", "queue": "q", "payload": "last"})
+    (item,) = await server.read()
+    assert item["deliver"]["payload"] == "last"
