@@ -210,7 +210,8 @@ class Switch:
         return result
 
     def _session(self, token: str | None, now: float) -> Session:
-        self.advance(now)
+        if self._deadlines.earliest <= now:
+            self.advance(now)
         if token is None:
             raise SessionRequired("This needs a session: log in and send its token.")
         session = self.sessions.get(token)

@@ -64,7 +64,10 @@ class CallWait(Wait):
     __slots__ = ("call", "response", "timeout", "verdict")
 
     def __init__(self, number: int, call: Call, timeout: float) -> None:
-        super().__init__(number)
+        # As in Wait, without the way there: there is one for each call.
+        self.number = number
+        self.done = False
+        self.then = None
         self.call = call
         self.timeout = timeout
         self.response: Response | None = None

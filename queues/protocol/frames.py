@@ -457,6 +457,7 @@ class SwitchSide:
 
     def __init__(self, codec: Codec, largest: int | None = None) -> None:
         self.codec = codec
+        self._encode = codec.encode
         self._largest = largest
         """Frames of more bytes leave in pieces."""
         self.unread = 0
@@ -528,7 +529,7 @@ class SwitchSide:
         return False
 
     def _put(self, item: Any) -> None:
-        data = self.codec.encode(item)
+        data = self._encode(item)
         self._out.put(data)
         self.unread += len(data)
 

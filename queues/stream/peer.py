@@ -69,7 +69,7 @@ class Peer:
         self._session: str | None = None
         self._push: Push | None = None
         self._pending: dict[int, Wait | Running] = {}
-        """What is under way, by ``_key``."""
+        """What is under way, by ref, or by ``_key`` where it has none."""
         self._waiting: deque[tuple[Iterator[Any], int]] = deque()
         """Operations that have come and were not begun, by frame, and its bytes."""
         self._waiting_bytes = 0
@@ -226,9 +226,9 @@ class Peer:
     def _answer(self, operation: Any, value: Any, error: SwitchError | None) -> None:
         if self.closed is not None:
             return
-        if self._pending:
-            self._pending.pop(_key(operation), None)
         ref = operation.ref
+        if self._pending:
+            self._pending.pop(_key(operation) if ref is None else ref, None)
         if ref is None:
             return
         if error is not None:
@@ -241,7 +241,8 @@ class Peer:
 
     def _keep(self, operation: Any, what: Wait | Running) -> None:
         """Remember what is under way."""
-        self._pending[_key(operation)] = what
+        ref = operation.ref
+        self._pending[_key(operation) if ref is None else ref] = what
 
     def _cancel(self, operation: frames.Cancel) -> None:
         what = self._pending.pop(operation.of, None)
@@ -411,9 +412,8 @@ class Peer:
 
 
 def _key(operation: Any) -> int:
-    """The ref of an operation, or a number below 0 where it has none."""
-    ref: int | None = operation.ref
-    return -id(operation) if ref is None else ref
+    """A number that is no ref, for an operation that has none."""
+    return -id(operation)
 
 
 # -- the other operations ---------------------------------------------------------------------
