@@ -26,6 +26,7 @@ from queues.core.errors import InvalidRequest, SwitchError
 from queues.core.messages import Delivery
 from queues.protocol import frames
 from queues.protocol.frames import (
+    BATCH_BYTES,
     MAX_FRAME,
     MAX_WEBSOCKET_FRAME,
     MSGPACK,
@@ -51,6 +52,11 @@ Refused = Callable[[SwitchError], None]
 #: Seconds that the switch may take to answer, beside what the operation waits for.
 ANSWER_TIMEOUT = 15.0
 CONNECT_TIMEOUT = 5.0
+#: Seconds for what has not left to leave when the connection is closed.
+CLOSE_TIMEOUT = 2.0
+#: When a host that says nothing any more is given up: seconds until it is asked, seconds between
+#: questions, and how many stay without an answer. Not every platform has them.
+KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 #: Seconds between two looks for answers that are overdue.
 LOOK = 1.0
 #: Operations that are told without an answer before the switch is asked whether it heard them,
@@ -82,7 +88,8 @@ class Channel(ReadingProtocol):
     """A connection to the switch that carries operations, answers and deliveries.
 
     ``delivered`` gets what is pushed. ``lost`` is done when the connection is gone. Operations that
-    are asked for in one turn of the loop leave together.
+    are asked for in one turn of the loop leave together; while the network is slower than they
+    come, they wait here.
     """
 
     #: Largest operation that fits.
@@ -99,15 +106,21 @@ class Channel(ReadingProtocol):
         self._side = ClientSide(MSGPACK, self.largest)
         self._refs = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
-        self._unsent: list[int] = []
+        self._unsent: dict[int, bytes] = {}
+        """By ref the operations that have not left, as bytes, oldest first."""
+        self._paused = False
+        """Whether they wait until what has left is further on its way."""
         self._told: dict[int, Refused] = {}
         """What gets the refusal of each operation that was told, oldest first."""
         self._asking: asyncio.TimerHandle | None = None
         self._asked_up_to: int | None = None
         """The ref of the question that waits for its answer."""
+        self._asked_until = 0.0
         self._transport: asyncio.Transport
         self._flushing = False
         self._looking: asyncio.TimerHandle | None = None
+        self._leaving = False
+        """Whether nothing can be asked for any more."""
         self._closing: SwitchError | None = None
         """What the switch said before it closed the connection."""
 
@@ -115,20 +128,25 @@ class Channel(ReadingProtocol):
 
     async def ask(self, operation: Operation[T]) -> T:
         """Do one operation. See Transport."""
+        if self._leaving:
+            raise Unreachable(f"The connection to {self.url} is gone.")
         ref = next(self._refs)
+        self._unsent[ref] = self._side.write(requests.frame(operation, ref))
         future: asyncio.Future[T] = self._loop.create_future()
-        self._side.request(requests.frame(operation, ref))
         self._pending[ref] = _Pending(
             future, operation.answer, self._loop.time() + operation.wait + ANSWER_TIMEOUT
         )
-        self._unsent.append(ref)
         self._send_soon()
         if self._looking is None:
             self._looking = self._loop.call_later(LOOK, self._look)
         try:
             return await future
         except asyncio.CancelledError:
-            if self._pending.pop(ref, None) is not None:
+            if (
+                self._pending.pop(ref, None) is not None
+                # What has not left is not asked for at all.
+                and self._unsent.pop(ref, None) is None
+            ):
                 self._side.request(requests.cancel(ref))
                 self._send_soon()
             raise
@@ -140,28 +158,68 @@ class Channel(ReadingProtocol):
 
     def _flush(self) -> None:
         self._flushing = False
-        if self.lost.done():
-            return
-        self._unsent.clear()
-        self._write(self._side.data_to_send())
+        if not self._leaving:
+            self._send()
+
+    def _send(self, *, all: bool = False) -> None:
+        """Write what has not left, as much as is wanted now or ``all``.
+
+        Before it, and at any time, what the side has by itself: the switch cuts off a client whose
+        pong is late.
+        """
+        side, unsent = self._side, self._unsent
+        while True:
+            if unsent and (all or not self._paused):
+                size, refs = 0, []
+                for ref, item in unsent.items():
+                    side.request_written(item)
+                    refs.append(ref)
+                    size += len(item)
+                    if size >= BATCH_BYTES:
+                        break
+                self._write(side.data_to_send())
+                if len(refs) == len(unsent):
+                    unsent.clear()
+                else:
+                    for ref in refs:
+                        del unsent[ref]
+            elif side.has_output:
+                self._write(side.data_to_send())
+            else:
+                break
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._paused = False
+        self._send_soon()
 
     def _look(self) -> None:
         """Give up the connection if an answer is overdue: the switch hangs, or the network."""
         self._looking = None
         now = self._loop.time()
-        if any(pending.deadline <= now for pending in self._pending.values()):
+        asked = self._asked_up_to is not None
+        if (asked and self._asked_until <= now) or any(
+            pending.deadline <= now for pending in self._pending.values()
+        ):
             self._end("did not answer in time")
-        elif self._pending:
+        elif asked or self._pending:
             self._looking = self._loop.call_later(LOOK, self._look)
 
     def tell(self, operation: Operation[Any], refused: Refused) -> None:
         """Ask for an operation whose answer matters only if it is refused.
 
-        ``refused`` gets the refusal; or OutcomeUnknown when the connection breaks before it was
-        known that there was none.
+        ``refused`` gets the refusal; Unreachable when the connection is gone; or OutcomeUnknown
+        when it breaks before it was known that there was none.
         """
+        if self._leaving:
+            refused(Unreachable(f"The connection to {self.url} is gone."))
+            return
         ref = next(self._refs)
-        self._side.request(requests.frame(operation, ref, quiet=True))
+        self._unsent[ref] = self._side.write(requests.frame(operation, ref, quiet=True))
         self._told[ref] = refused
         self._send_soon()
         if self._asked_up_to is None:
@@ -175,9 +233,12 @@ class Channel(ReadingProtocol):
         if self._asking is not None:
             self._asking.cancel()
             self._asking = None
-        self._asked_up_to = next(self._refs)
-        self._side.request(frames.Ping(ref=self._asked_up_to))
+        ref = self._asked_up_to = next(self._refs)
+        self._asked_until = self._loop.time() + ANSWER_TIMEOUT
+        self._unsent[ref] = self._side.write(frames.Ping(ref=ref))
         self._send_soon()
+        if self._looking is None:
+            self._looking = self._loop.call_later(LOOK, self._look)
 
     def heard_all(self) -> None:
         """Everything that was told has been done: something after it was answered."""
@@ -257,6 +318,9 @@ class Channel(ReadingProtocol):
         connection = self._transport.get_extra_info("socket")
         if connection is not None and connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in KEEPALIVE.items():
+                if hasattr(socket, name):
+                    connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def connection_lost(self, error: Exception | None) -> None:
         """See asyncio.Protocol."""
@@ -267,13 +331,14 @@ class Channel(ReadingProtocol):
         if self.lost.done():
             return
         self.lost.set_result(None)
+        self._leaving = True
         if self._looking is not None:
             self._looking.cancel()
         pending, self._pending = self._pending, {}
         closing = self._closing
         if closing is not None and closing.code != "shutting_down":
             what = f"closed the connection: {closing.detail}"
-        unsent = set(self._unsent)
+        unsent, self._unsent = self._unsent, {}
         for ref, each in pending.items():
             if each.future.done():
                 continue
@@ -290,12 +355,25 @@ class Channel(ReadingProtocol):
             refused(OutcomeUnknown(f"{self.url} {what}; it may have done what it was asked."))
         self._transport.abort()
 
+    def abort(self) -> None:
+        """Close the connection at once, whatever waits."""
+        self._end("was given up")
+
     async def close(self) -> None:
-        """Close the connection; what was asked for and has not left leaves before."""
-        if not self.lost.done():
-            self._flush()
+        """Close the connection; what was asked for and has not left leaves before, if it can."""
+        if not self._leaving:
+            self._leaving = True
+            self._send(all=True)
+            self._say_goodbye()
             self._transport.close()
-            await self.lost
+        try:
+            # Not so the future itself: being cancelled would end it.
+            await asyncio.wait([self.lost], timeout=CLOSE_TIMEOUT)
+        finally:
+            self._end("was closed")
+
+    def _say_goodbye(self) -> None:
+        """Write the last thing."""
 
 
 class SocketChannel(Channel):
@@ -405,6 +483,9 @@ class WebSocketChannel(Channel):
                 else:
                     self._opened.set_exception(NoWebSocket(0))
         self._pass_on()
+        if websocket.close_rcvd is not None or websocket.parser_exc is not None:
+            # Nothing more is read at the other end, whenever TCP may end.
+            self._end("closed the connection")
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode is Opcode.BINARY and frame.fin:
@@ -421,11 +502,8 @@ class WebSocketChannel(Channel):
             self._opened.set_exception(error or ConnectionResetError("No handshake."))
         super().connection_lost(error)
 
-    async def close(self) -> None:
+    def _say_goodbye(self) -> None:
         """See Channel."""
-        if not self.lost.done():
-            self._flush()
-            with contextlib.suppress(WebSocketException):  # the switch may be closing already
-                self._websocket.send_close(1000)
-            self._pass_on()
-        await super().close()
+        with contextlib.suppress(WebSocketException):  # the handshake may not be over
+            self._websocket.send_close(1000)
+        self._pass_on()

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
+from msgspec import UNSET
 
 from queues.core.errors import InvalidRequest
 from queues.core.queue import check_name
@@ -28,6 +29,8 @@ ANSWER_TIMEOUT = 15.0
 CONNECT_TIMEOUT = 5.0
 #: Unused connections that are kept open.
 MAX_IDLE = 100
+#: The shortest lease over HTTP, in seconds; without a connection there is nothing else to last by.
+MIN_LEASE = 1.0
 
 _ROUTES: dict[OperationName, tuple[str, str]] = {
     "login": ("POST", "login"),
@@ -131,10 +134,13 @@ class HttpTransport:
             headers.append((b"Authorization", b"Bearer " + token.encode()))
         if method == "GET":
             return method, target + _query(operation.form), headers, b""
+        form = operation.form
+        if operation.name == "login" and form.lease is not UNSET and 0 <= form.lease < MIN_LEASE:
+            form = msgspec.structs.replace(form, lease=MIN_LEASE)
         try:
             # Credit is for streams.
-            empty = operation.form is None or operation.name == "subscribe"
-            body = b"" if empty else encode(operation.form)
+            empty = form is None or operation.name == "subscribe"
+            body = b"" if empty else encode(form)
         except UnicodeEncodeError as error:
             raise InvalidRequest(
                 "The text has a lone surrogate, which UTF-8 cannot say."

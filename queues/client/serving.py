@@ -21,7 +21,7 @@ import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from queues.core.answers import ReplyOutcome, ReplyResult
+from queues.core.answers import NackResult, ReplyOutcome, ReplyResult
 from queues.core.errors import LimitReached, NotHolder, PayloadTooLarge, SwitchError
 from queues.core.limits import MAX_BATCH
 from queues.core.messages import Delivery
@@ -63,6 +63,9 @@ class Server:
         self._threads: ThreadPoolExecutor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        """Whether no request may be begun any more."""
+        self._stopped = False
+        """Whether no reply may be sent any more."""
         self._ready: list[forms.TransferReply] = []
         """Replies that the next Transfer carries."""
         self._waiting = False
@@ -91,7 +94,14 @@ class Server:
 
     def _pushed(self, message: Delivery) -> None:
         """A request has come on the stream."""
-        if message.id not in self._session.in_hand:
+        if self._stopping:
+            # It was on its way, or pushed again after a break; another server shall have it.
+            self._session.pause(self._queue)
+            nack = forms.Nack(ids=[message.id])
+            self._session.tell(
+                Operation(name="nack", answer=NackResult, form=nack, login=True), _ignore
+            )
+        elif message.id not in self._session.in_hand:
             self._begin(message)
 
     async def _receive(self) -> None:
@@ -155,6 +165,8 @@ class Server:
             if not isinstance(payload, str):
                 raise TypeError(f"The handler returned {type(payload).__name__}, not str.")
             payload.encode()
+            # The protocol cannot write a class derived from it.
+            payload = str.__str__(payload)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -181,7 +193,7 @@ class Server:
         def refused(error: SwitchError) -> None:
             lost = isinstance(error, (OutcomeUnknown, Unreachable))
             if (
-                self._stopping
+                self._stopped
                 or isinstance(error, NotHolder)
                 # Without a lease the session ended with the connection, and the request went back.
                 or (lost and not self._session.survives)
@@ -232,19 +244,21 @@ class Server:
 
     async def _stop(self) -> None:
         """Give functions time to finish, then give back what they have not done."""
+        self._stopping = True
         self._waiting = True
         try:
+            self._session.pause(self._queue)
             self._send_ready()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=self._grace)
         finally:
+            self._stopped = True
             for task in self._tasks:
                 task.cancel()
             if self._threads is not None:
                 self._threads.shutdown(wait=False, cancel_futures=True)
             if self._tasks:
                 await asyncio.wait(self._tasks)
-            self._stopping = True
             # The end of the session makes ready again what it still holds.
             await self._session.close()
 
@@ -280,15 +294,26 @@ def _size(reply: forms.TransferReply) -> int:
 
 
 def _error(error: BaseException) -> forms.Error:
-    """How an exception is told to the caller."""
-    if isinstance(error, HandlerError):
-        code, detail = error.code, error.detail
-    elif isinstance(error, SwitchError):
-        code, detail = error.code, str(error)
-    else:
-        code, detail = _snake(type(error).__name__), str(error)
-    code = code.encode(errors="replace").decode()[:255] or "handler_error"
-    return forms.Error(code=code, detail=detail.encode(errors="replace").decode()[:MAX_DETAIL])
+    """How an exception is told to the caller, even one whose parts are no text."""
+    try:
+        if isinstance(error, HandlerError):
+            code, detail = _text(error.code), _text(error.detail)
+        elif isinstance(error, SwitchError):
+            code, detail = error.code, _text(error)
+        else:
+            code, detail = _snake(type(error).__name__), _text(error)
+    except Exception as another:
+        code = _snake(type(error).__name__)
+        detail = f"The exception has no text: {type(another).__name__}."
+    return forms.Error(code=_text(code)[:255] or "handler_error", detail=detail[:MAX_DETAIL])
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value).encode(errors="replace").decode()
+
+
+def _ignore(refused: SwitchError) -> None:
+    pass
 
 
 def _snake(name: str) -> str:

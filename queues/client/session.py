@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from msgspec import UNSET
@@ -47,7 +47,7 @@ POLL = 25.0
 _AGAIN = (Unreachable, OutcomeUnknown, ShuttingDown, UnknownSession)
 #: Seconds between two looks at a session that has nothing to lose.
 IDLE = 10.0
-#: Fresh sessions that may turn out to be unknown in a row before the client gives up.
+#: Sessions that may turn out to be unknown before an operation pauses, or is given up.
 MAX_LOGINS = 3
 
 
@@ -136,12 +136,12 @@ class Session:
                     raise cut_off
                 sent_to = self._instance
                 return await self._transport.perform(operation, token)
-            except UnknownSession:
-                unknown += 1
-                if unknown > MAX_LOGINS:
-                    raise
+            except UnknownSession as error:
                 self._forget(token)
-                continue
+                unknown += 1
+                if unknown <= MAX_LOGINS:
+                    continue
+                failure = error
             except (Unreachable, TooManySessions) as error:
                 failure = error
             except (OutcomeUnknown, ShuttingDown) as error:
@@ -247,11 +247,21 @@ class Session:
         """
         await self.perform(self._subscribe(name, credit), wait=wait)
         self._lost.pop(name, None)
+        # Before anything else is asked: the connection may break then, and this be restored.
+        self._subscriptions[name] = _Subscription(credit, None)
         info = await self.perform(
-            Operation(name="inspect_queue", answer=QueueInfo, queue=name), wait=wait
+            Operation(name="inspect_queue", answer=QueueInfo, queue=name, login=True), wait=wait
         )
-        self._subscriptions[name] = _Subscription(credit, info.policy.ack_timeout)
+        if name in self._subscriptions:
+            self._subscriptions[name] = _Subscription(credit, info.policy.ack_timeout)
         self._start_keeper()
+
+    def pause(self, name: str) -> None:
+        """Have no more messages of a queue pushed, now and after every new login."""
+        subscription = self._subscriptions.get(name)
+        if subscription is not None and self._transport.pushes:
+            self._subscriptions[name] = replace(subscription, credit=0)
+            self.tell(self._subscribe(name, 0), lambda refused: None)
 
     async def unsubscribe(self, name: str, *, wait: float = 0.0) -> None:
         """Stop consuming a queue."""
@@ -323,6 +333,9 @@ class Session:
         if self._current is None:
             return
         token, self._current = self._current.session, None
+        await self._log_out(token, timeout)
+
+    async def _log_out(self, token: str, timeout: float = 2.0) -> None:
         with contextlib.suppress(SwitchError, TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._transport.perform(Operation(name="logout", answer=type(None)), token)
@@ -352,6 +365,10 @@ class Session:
         except OutcomeUnknown as error:
             # The operation that needs the session has not been sent.
             raise Unreachable(error.detail) from error
+        if self._closed:
+            # Meanwhile; then there was nothing to log out.
+            await self._log_out(current.session)
+            raise RuntimeError("The client is closed.")
         self._after = 0
         # The switch has made ready again what the session before held.
         self.waiting.clear()
@@ -402,7 +419,7 @@ class Session:
         if self._keeper is not None and self._keeper is not asyncio.current_task():
             self._keeper.cancel()
             self._keeper = None
-        if self._keeper is None:
+        if self._keeper is None and not self._closed:
             self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.client}")
 
     async def _keep(self) -> None:

@@ -53,6 +53,9 @@ class StreamTransport:
         self._lock = asyncio.Lock()
         self._after = 0
         """The highest delivery number that has come for the session."""
+        self._resumable: str | None = None
+        """Token of the session that goes on after a break: it has a lease, and was not refused."""
+        self._closed = False
 
     async def perform(self, operation: Operation[T], token: str | None) -> T:
         """Do one operation. See Transport."""
@@ -64,10 +67,17 @@ class StreamTransport:
             or operation.name == "login"
         ):
             channel = await self._connect(operation, token)
-        result = await channel.ask(operation)
+        try:
+            result = await channel.ask(operation)
+        except BaseException:
+            if operation.name == "login":
+                # The switch may have begun a session, whose token never came.
+                channel.abort()
+            raise
         if operation.name == "login":
             assert isinstance(result, LoginResult)
             channel.session = result.session
+            self._resumable = result.session if result.lease > 0 else None
         elif operation.name == "logout":
             channel.session = None
             channel.heard_all()
@@ -80,7 +90,7 @@ class StreamTransport:
         Raises FrameTooLarge.
         """
         channel = self._channel
-        if channel is None or channel.lost.done() or channel.session != token:
+        if channel is None or channel.session != token:
             refused(Unreachable(f"{self.url} is not connected."))
         else:
             channel.tell(operation, refused)
@@ -99,13 +109,14 @@ class StreamTransport:
                 elif channel.session is not None:
                     # Somebody has logged in anew meanwhile.
                     raise UnknownSession("The session has been replaced by a newer one.")
+            if operation.name != "login" and token not in (None, self._resumable):
+                raise UnknownSession("The session ended with its connection.")
             if channel is None or channel.lost.done():
                 channel = await self._open()
             if operation.name == "login":
                 self._after = 0
             elif token is not None:
                 await self._resume(channel, token)
-            self._channel = channel
             return channel
 
     async def _open(self) -> Channel:
@@ -120,6 +131,11 @@ class StreamTransport:
                 # A proxy whose switch is away.
                 raise Unreachable(f"Cannot reach {self.url}: {error}") from error
             raise
+        if self._closed:
+            channel.abort()
+            raise RuntimeError("The client is closed.")
+        # At once, so that ``close`` finds it.
+        self._channel = channel
         return channel
 
     async def _resume(self, channel: Channel, token: str) -> None:
@@ -131,11 +147,13 @@ class StreamTransport:
                     form=forms.Resume(session=token, after=self._after),
                 )
             )
-        except OutcomeUnknown as error:
-            # The operation that needs the session has not been sent.
-            raise Unreachable(error.detail) from error
-        except BaseException:
-            await channel.close()
+        except BaseException as error:
+            channel.abort()
+            if isinstance(error, UnknownSession):
+                self._resumable = None
+            elif isinstance(error, OutcomeUnknown):
+                # The operation that needs the session has not been sent.
+                raise Unreachable(error.detail) from error
             raise
         channel.session = token
 
@@ -152,7 +170,8 @@ class StreamTransport:
             await asyncio.wait([self._channel.lost])
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, also one that is being opened."""
+        self._closed = True
         if self._channel is not None:
             await self._channel.close()
 

@@ -87,6 +87,7 @@ class Client:
         """
         if os.getpid() != self._process:
             return
+        self._check_thread()
         with self._lock:
             if self._closed:
                 return
@@ -125,10 +126,7 @@ class Client:
             raise RuntimeError(
                 "This client belongs to the parent process; make a new one after a fork."
             )
-        if threading.current_thread() is self._thread:
-            raise RuntimeError(
-                "A coroutine must not use the blocking Client; give it an AsyncClient."
-            )
+        self._check_thread()
         with self._lock:
             if self._closed:
                 raise RuntimeError("The client is closed.")
@@ -136,6 +134,12 @@ class Client:
                 raise ThreadDied
             job = self._start(work)
         return self._wait_for(job)
+
+    def _check_thread(self) -> None:
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "A coroutine must not use the blocking Client; give it an AsyncClient."
+            )
 
     def _start(self, work: Work[T]) -> _Job[T]:
         """Begin a job, with the lock held."""

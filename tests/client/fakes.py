@@ -10,6 +10,8 @@ from typing import Any
 import h11
 import msgspec
 from msgspec import UNSET
+from websockets.frames import Frame, Opcode
+from websockets.server import ServerProtocol
 
 from queues.client.transport import Operation
 from queues.core.answers import (
@@ -26,6 +28,7 @@ from queues.core.answers import (
 )
 from queues.core.messages import Delivery, Response
 from queues.core.queue import Policy
+from queues.protocol.frames import MSGPACK, LengthPrefixed, TooLarge, length_prefixed
 
 # -- time -----------------------------------------------------------------------------------------
 
@@ -296,3 +299,166 @@ async def http_server(script: Script) -> AsyncIterator[HttpServer]:
         for writer in fake.connections:
             with suppress(OSError):
                 await writer.wait_closed()
+
+
+# -- the stream -----------------------------------------------------------------------------------
+
+
+class Peer:
+    """A client's connection to a StreamSwitch."""
+
+    def __init__(self, number: int, writer: asyncio.StreamWriter) -> None:
+        self.number = number
+        """The how manieth connection of the switch it is, from 1."""
+        self.writer = writer
+        self.sessions = 0
+        self.reads = asyncio.Event()
+        """Cleared, nothing is read from it."""
+        self.reads.set()
+        self.ended = asyncio.Event()
+        self.websocket: ServerProtocol | None = None
+
+    def send(self, *items: Any) -> None:
+        """Send items as one frame."""
+        frame = MSGPACK.encode(list(items))
+        if self.websocket is None:
+            self.writer.write(length_prefixed([frame]))
+        else:
+            self.websocket.send_binary(frame)
+            self.writer.write(b"".join(self.websocket.data_to_send()))
+
+    def deliver(self, message: Delivery) -> None:
+        """Push a message."""
+        self.send({"deliver": message})
+
+    def cut(self) -> None:
+        """Break the connection."""
+        self.writer.transport.abort()
+
+
+#: Returned by a hook of a StreamSwitch: the operation gets no answer.
+SILENCE: Any = object()
+
+
+class StreamSwitch:
+    """A switch on a Unix socket, or a WebSocket, that answers everything, or as its hooks want.
+
+    A hook gets the operation and the Peer, and returns the answer's value or SILENCE, or raises a
+    refusal's fields as Refused.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.peers: list[Peer] = []
+        self.ops: list[tuple[int, dict[str, Any]]] = []
+        """Each operation with the number of its connection."""
+        self.hooks: dict[str, Callable[[dict[str, Any], Peer], Any]] = {}
+        self.lease = 0.0
+        self._came = asyncio.Event()
+
+    def names(self, number: int) -> list[str]:
+        """The operations that came on a connection."""
+        return [op["op"] for on, op in self.ops if on == number]
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        """The operations of that name."""
+        return [op for _, op in self.ops if op["op"] == name]
+
+    async def came(self, condition: Callable[[], Any]) -> None:
+        """Wait until the operations that came fulfil a condition."""
+        async with asyncio.timeout(30):
+            while not condition():
+                self._came.clear()
+                await self._came.wait()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = Peer(len(self.peers) + 1, writer)
+        self.peers.append(peer)
+        framing = LengthPrefixed()
+        try:
+            if self.url.startswith("http"):
+                peer.websocket = ServerProtocol(subprotocols=[MSGPACK.subprotocol])  # type: ignore
+            while data := await reader.read(65_536):
+                if peer.websocket is not None:
+                    self._read_websocket(peer, peer.websocket, data)
+                    continue
+                for frame in framing.receive(data):
+                    assert not isinstance(frame, TooLarge)
+                    self._read(peer, frame)
+                await peer.reads.wait()
+        except OSError:
+            pass
+        finally:
+            peer.ended.set()
+            writer.close()
+
+    def _read_websocket(self, peer: Peer, websocket: ServerProtocol, data: bytes) -> None:
+        websocket.receive_data(data)
+        for event in websocket.events_received():
+            if not isinstance(event, Frame):
+                websocket.send_response(websocket.accept(event))  # type: ignore[arg-type]
+            elif event.opcode is Opcode.BINARY:
+                self._read(peer, bytes(event.data))
+        peer.writer.write(b"".join(websocket.data_to_send()))
+
+    def _read(self, peer: Peer, frame: bytes) -> None:
+        ops = MSGPACK.read_anything(frame)
+        for op in ops if isinstance(ops, list) else [ops]:
+            self.ops.append((peer.number, op))
+            try:
+                value = self.hooks.get(op["op"], self._usual)(op, peer)
+            except Refused as refusal:
+                peer.send({"ref": op.get("ref"), "error": {"code": refusal.code, "detail": ""}})
+            else:
+                if value is not SILENCE and op.get("ref") is not None and not op.get("quiet"):
+                    peer.send({"ref": op["ref"], "ok": value})
+        self._came.set()
+
+    def _usual(self, op: dict[str, Any], peer: Peer) -> Any:
+        match op["op"]:
+            case "login" | "resume":
+                if peer.sessions:
+                    raise Refused("invalid_request")
+                peer.sessions += 1
+                session = op.get("session", f"session {peer.number}")
+                return LoginResult(session=session, client="c", lease=self.lease, instance=1)
+            case "create_queue":
+                return QueueCreated(name=op["queue"], created=True)
+            case "inspect_queue":
+                return queue_info(op["queue"])
+            case "touch":
+                return TouchResult(touched=[], unknown=[], not_held=[])
+            case "send":
+                return SendResult(id=1, created=True)
+            case "call":
+                return Response(id=2, request=1, payload="", correlation_id="1", sent_at=0.0)
+        return None
+
+
+class Refused(Exception):
+    """Raised by a hook to refuse with a code."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@asynccontextmanager
+async def stream_switch(path: Any = None) -> AsyncIterator[StreamSwitch]:
+    """A running StreamSwitch: on a Unix socket in the directory ``path``, or a WebSocket."""
+    switch = StreamSwitch()
+    if path is None:
+        server = await asyncio.start_server(switch.serve, "127.0.0.1", 0)
+        switch.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    else:
+        server = await asyncio.start_unix_server(switch.serve, path / "s")
+        switch.url = f"unix://{path}/s"
+    try:
+        yield switch
+    finally:
+        server.close()
+        for peer in switch.peers:
+            peer.reads.set()
+            peer.cut()
+            await peer.ended.wait()
+        await server.wait_closed()

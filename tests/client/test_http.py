@@ -1,4 +1,5 @@
 import asyncio
+import json
 import socket
 import ssl
 from typing import get_args
@@ -6,12 +7,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from queues.client import http
 from queues.client.errors import BadAnswer, CallTimeout, OutcomeUnknown, Unreachable
 from queues.client.http import HttpTransport
 from queues.client.transport import Operation, OperationName
-from queues.core.answers import AckResult, QueueList, SendResult
+from queues.core.answers import AckResult, LoginResult, QueueList, SendResult
 from queues.core.errors import InvalidName, InvalidRequest, QueueFull
 from queues.protocol import operations as forms
 
@@ -47,6 +49,17 @@ async def test_a_request_and_its_answer():
         assert f"http://{request.headers['host']}" == server.url
         assert msgspec.json.decode(request.body)["payload"] == "hello"
         await transport.close()
+
+
+@pytest.mark.parametrize(("lease", "sent"), [(0.0, 1), (0.5, 1), (1.5, 1.5), (UNSET, None)])
+async def test_a_lease_is_as_long_as_http_needs(lease, sent):
+    body = b'{"session": "s", "client": "c", "lease": 1.0, "instance": 1}'
+    async with http_server(answering(200, body)) as server:
+        transport = HttpTransport(server.url)
+        form = forms.Login(client="c", lease=lease)
+        await transport.perform(Operation(name="login", answer=LoginResult, form=form), None)
+        await transport.close()
+        assert json.loads(server.requests[0].body).get("lease") == sent
 
 
 async def test_without_a_session_there_is_no_token():

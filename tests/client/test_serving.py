@@ -153,6 +153,20 @@ class NoSuchUser(Exception):
     pass
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("No text.")
+
+
+class Forgetful(HandlerError):
+    def __init__(self) -> None:
+        pass
+
+
+class Text(str):
+    __slots__ = ()
+
+
 @pytest.mark.parametrize(
     ("outcome", "error"),
     [
@@ -163,11 +177,18 @@ class NoSuchUser(Exception):
         (HandlerError("", "x" * 20_000), forms.Error(code="handler_error", detail="x" * 10_000)),
         (Unreachable("Away."), forms.Error(code="unreachable", detail="Away.")),
         (ValueError("\ud800"), forms.Error(code="value_error", detail="?")),
+        (HandlerError(404, "Own."), forms.Error(code="404", detail="Own.")),
+        (HandlerError("mine", None), forms.Error(code="mine", detail="")),
+        (HandlerError("mine", ValueError("Bad.")), forms.Error(code="mine", detail="Bad.")),
+        (HandlerError("mine", Unspeakable()), forms.Error(code="handler_error", detail="ANY")),
+        (Unspeakable(), forms.Error(code="unspeakable", detail="ANY")),
+        (Forgetful(), forms.Error(code="forgetful", detail="ANY")),
         (StopIteration(), forms.Error(code="runtime_error", detail="ANY")),
         (5, forms.Error(code="type_error", detail="The handler returned int, not str.")),
         ("\ud800", forms.Error(code="unicode_encode_error", detail="ANY")),
         (None, None),
         ("text", None),
+        (Text("text"), None),
     ],
 )
 @pytest.mark.parametrize("threaded", [False, True])
@@ -187,6 +208,7 @@ async def test_what_a_function_does_is_the_reply(transport, outcome, error, thre
     ((reply,),) = carried(transport)[1:]
     if error is None:
         assert reply == forms.TransferReply(id=1, payload=outcome or "")
+        assert type(reply.payload) is str, "no other can be written"
     else:
         assert reply.error.code == error.code
         assert error.detail in (reply.error.detail, "ANY")

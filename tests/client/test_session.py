@@ -84,6 +84,25 @@ async def test_a_logout_does_not_wait_for_a_switch_that_is_away(transport, sessi
     await another.close()
 
 
+@skips_time
+async def test_what_logs_in_while_it_is_closed_logs_out_again(transport, session):
+    answer = asyncio.Event()
+
+    async def late(operation):
+        await answer.wait()
+        return transport._usual(operation)
+
+    transport.on("login", late)
+    login = asyncio.create_task(session.login())
+    await asyncio.sleep(1)
+    await session.close()
+    answer.set()
+    with pytest.raises(RuntimeError, match="closed"):
+        await login
+    assert transport.names == ["login", "logout"]
+    assert transport.done[-1][1] == "token-1"
+
+
 # -- a switch that forgot ------------------------------------------------------------------------
 
 
@@ -120,6 +139,16 @@ async def test_a_switch_that_forgets_at_once_is_not_asked_for_ever(transport, se
     transport.on("send", *[UNKNOWN] * 20)
     with pytest.raises(UnknownSession):
         await session.perform(sending())
+    await session.close()
+
+
+@skips_time
+async def test_who_may_wait_pauses_while_the_switch_forgets_at_once(transport, session):
+    now = asyncio.get_running_loop().time
+    started = now()
+    transport.on("send", *[UNKNOWN] * 20)
+    assert (await session.perform(sending(), wait=math.inf)).id == 1
+    assert now() - started > 5
     await session.close()
 
 

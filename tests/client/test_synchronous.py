@@ -56,8 +56,12 @@ def test_a_coroutine_on_its_own_thread_gets_an_error_instead_of_a_deadlock():
         async def inner() -> None:
             client.diagnostics()
 
-        with pytest.raises(RuntimeError, match="AsyncClient"):
-            client._run(inner)
+        async def closing() -> None:
+            client.close()
+
+        for coroutine_function in (inner, closing):
+            with pytest.raises(RuntimeError, match="AsyncClient"):
+                client._run(coroutine_function)
 
 
 def test_a_child_process_gets_an_error():
