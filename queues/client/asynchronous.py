@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
+from msgspec import structs
+
 from queues.core.answers import (
     AckResult,
     Diagnostics,
@@ -49,6 +51,14 @@ NOTHING: Any = type(None)
 
 # The class has a method of this name.
 _List = list
+
+
+def _with_less_time(call: Operation[Response], passed: float) -> Operation[Response]:
+    """A call for what is left of its time."""
+    timeout = call.wait
+    # In tenths: what a login took is no reason to ask for 29.997 s.
+    left = min(timeout, max(math.ceil((timeout - passed) * 10), 1) / 10)
+    return structs.replace(call, form=structs.replace(call.form, timeout=left), wait=left)
 
 
 class PolicyFields(TypedDict, total=False):
@@ -449,35 +459,27 @@ class AsyncClient:
         self._check_open()
         if not 0 < timeout <= MAX_WAIT:
             raise InvalidRequest(f"timeout is more than 0 and at most {MAX_WAIT:g} seconds.")
-        now = asyncio.get_running_loop().time
-        ends = now() + timeout
-
-        def operation(left: float) -> Operation[Response]:
-            form = forms.Call(
-                payload=payload,
-                timeout=left,
-                wait_for_server=wait_for_server,
-                correlation_id=correlation_id,
-                headers={} if headers is None else dict(headers),
-                key=key,
-            )
-            return Operation(
+        return await self._session.perform(
+            Operation(
                 name="call",
                 answer=Response,
                 queue=queue,
-                form=form,
-                wait=left,
+                form=forms.Call(
+                    payload=payload,
+                    timeout=timeout,
+                    wait_for_server=wait_for_server,
+                    correlation_id=correlation_id,
+                    headers={} if headers is None else dict(headers),
+                    key=key,
+                ),
+                wait=timeout,
                 login=True,
                 repeatable=key is not None,
                 keyed=True,
-            )
-
-        return await self._session.perform(
-            operation(timeout),
+            ),
             wait=min(self.wait, timeout),
             repeat_for=timeout,
-            # In tenths: what a login took is no reason to ask for 29.997 s.
-            renew=lambda: operation(min(timeout, max(math.ceil((ends - now()) * 10), 1) / 10)),
+            renew=_with_less_time,
         )
 
     async def serve(

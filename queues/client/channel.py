@@ -10,11 +10,10 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.frames import Frame, Opcode
@@ -67,8 +66,7 @@ ASK_AFTER = 0.05
 MAX_RECEIVED = 2**28
 
 
-@dataclass(slots=True)
-class _Pending:
+class _Pending(Struct):
     """An operation that waits for its answer."""
 
     future: asyncio.Future[Any]
@@ -500,6 +498,7 @@ class WebSocketChannel(Channel):
         """See asyncio.Protocol."""
         if not self._opened.done():
             self._opened.set_exception(error or ConnectionResetError("No handshake."))
+            self._opened.exception()  # perhaps nobody waits for it any more
         super().connection_lost(error)
 
     def _say_goodbye(self) -> None:

@@ -18,8 +18,9 @@ import inspect
 import logging
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from queues.core.answers import NackResult, ReplyOutcome, ReplyResult
 from queues.core.errors import LimitReached, NotHolder, PayloadTooLarge, SwitchError
@@ -60,6 +61,8 @@ class Server:
         self._function = function
         self._concurrency = concurrency
         self._grace = grace
+        # Asking for it is a system call on Python 3.11: too dear for each message.
+        self._loop: asyncio.AbstractEventLoop
         self._threads: ThreadPoolExecutor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -73,6 +76,7 @@ class Server:
 
     async def run(self) -> None:
         """Serve until cancelled; then let functions finish, give back the rest, and log out."""
+        self._loop = asyncio.get_running_loop()
         if not _is_coroutine_function(self._function):
             self._threads = ThreadPoolExecutor(
                 self._concurrency, thread_name_prefix=f"serve {self._queue}"
@@ -135,14 +139,14 @@ class Server:
         """Send what the next Transfer has no room for, or would carry too late."""
         while self._ready:
             reply = self._ready.pop(0)
-            self._spawn(self._send(reply), f"reply {reply.id}")
+            self._spawn(self._send(reply))
 
     def _begin(self, message: Delivery) -> asyncio.Task[None]:
         self._session.in_hand.add(message.id)
-        return self._spawn(self._work(message), f"{self._queue} {message.id}")
+        return self._spawn(self._work(message))
 
-    def _spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -182,8 +186,7 @@ class Server:
         if self._threads is None:
             return await self._function(message)  # type: ignore[misc]
         context = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
+        return await self._loop.run_in_executor(
             self._threads, context.run, _call_blocking, self._function, message
         )
 
@@ -202,7 +205,7 @@ class Server:
             else:
                 # By an operation of its own the same refusal comes again, and is dealt with there.
                 self._session.in_hand.add(reply.id)
-                self._spawn(self._send(reply), f"reply {reply.id}")
+                self._spawn(self._send(reply))
 
         if not self._session.tell(_operation(reply), refused):
             return False
@@ -233,7 +236,7 @@ class Server:
             self._done(reply.id, outcome.state or outcome.detail)
         else:
             # By a request of its own the same refusal comes again, and is dealt with there.
-            self._spawn(self._send(reply), f"reply {reply.id}")
+            self._spawn(self._send(reply))
 
     def _done(self, id: int, trouble: str | None) -> None:
         self._session.in_hand.discard(id)

@@ -91,7 +91,14 @@ class Session:
         self._seen_at = 0.0
         """When what waits was last known to be held."""
         self._keeper: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+
+    def _time(self) -> float:
+        """The loop's time. Asking for the loop is a system call on Python 3.11: done once."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.time()
 
     # -- operations ---------------------------------------------------------------------------
 
@@ -101,18 +108,21 @@ class Session:
         *,
         wait: float = 0.0,
         repeat_for: float = REPEAT_FOR,
-        renew: Callable[[], Operation[T]] | None = None,
+        renew: Callable[[Operation[T], float], Operation[T]] | None = None,
     ) -> T:
         """Do an operation, logging in first if it wants a session.
 
         While the switch cannot be reached, or has no room for a session, try again for ``wait``
         seconds. What was cut off is repeated, if that is safe, for at least ``repeat_for``
-        seconds; by its key only as long as the switch is not restarted. ``renew`` gives the form
-        for each attempt.
+        seconds; by its key only as long as the switch is not restarted. ``renew`` makes the
+        operation of a later attempt, or of one after a login, from that given and the seconds that
+        have passed.
         Raises the refusal; Unreachable, OutcomeUnknown.
         """
-        now = asyncio.get_running_loop().time
-        ends = now() + wait
+        now = self._time
+        begun = now()
+        ends = begun + wait
+        attempt = operation
         as_given = self._current is not None
         backoff: Backoff | None = None
         cut_off: OutcomeUnknown | None = None
@@ -129,13 +139,13 @@ class Session:
                 elif operation.login:
                     token = await self._logged_in()
                 if renew is not None and not as_given:
-                    operation = renew()
+                    attempt = renew(operation, now() - begun)
                 as_given = False
                 if cut_off is not None and operation.keyed and self._instance != sent_to:
                     # The switch was restarted, and has forgotten the key.
                     raise cut_off
                 sent_to = self._instance
-                return await self._transport.perform(operation, token)
+                return await self._transport.perform(attempt, token)
             except UnknownSession as error:
                 self._forget(token)
                 unknown += 1
@@ -286,7 +296,7 @@ class Session:
         """
         carried = list(replies)
 
-        def operation() -> Operation[TransferResult]:
+        def operation(*_: object) -> Operation[TransferResult]:
             # After a new login the numbers start from nothing, and there may be news of
             # subscriptions: hence anew for each attempt.
             patience = 0.0 if self._lost else timeout
@@ -313,11 +323,11 @@ class Session:
     def put_by(self, ids: Iterable[int]) -> None:
         """Messages have arrived that nobody works on yet."""
         self.waiting.update(ids)
-        self._seen_at = asyncio.get_running_loop().time()
+        self._seen_at = self._time()
 
     async def check_waiting(self) -> None:
         """Forget of the messages that wait those that the switch may have given to others."""
-        if self.waiting and (asyncio.get_running_loop().time() - self._seen_at >= self._interval()):
+        if self.waiting and self._time() - self._seen_at >= self._interval():
             await self._touch_held(all=True, wait=math.inf)
 
     async def close(self, *, timeout: float = 2.0) -> None:
@@ -434,7 +444,7 @@ class Session:
 
     async def _touch_held(self, *, all: bool = False, wait: float = 0.0) -> None:
         """Touch what is in hand, and what waits for that; forget what is no longer held."""
-        begun = asyncio.get_running_loop().time()
+        begun = self._time()
         waiting = list(self.waiting) if all or self.in_hand else []
         touched = await self.touch([*self.in_hand, *waiting], wait=wait)
         if waiting:

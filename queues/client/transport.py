@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from msgspec import Struct
 
 T = TypeVar("T")
 
@@ -37,8 +38,7 @@ OperationName = Literal[
 ]
 
 
-@dataclass(slots=True, kw_only=True)
-class Operation(Generic[T]):
+class Operation(Struct, Generic[T], kw_only=True):
     """One request: its name, what it is about, its form of ``queues.protocol``, its answer."""
 
     name: OperationName

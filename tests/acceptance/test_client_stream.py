@@ -1,6 +1,7 @@
 """The client on a stream against a real switch, when it is interrupted, stopped and closed."""
 
 import asyncio
+import gc
 import time
 from contextlib import suppress
 from typing import Any
@@ -27,7 +28,9 @@ async def sessions(server: Server, name: str) -> int:
 
 @kinds
 @pytest.mark.parametrize("turns", [*range(0, 20, 2), 30, 60])
-async def test_a_login_may_be_cancelled_at_any_point(server: Server, kind: str, turns: int):
+async def test_a_login_may_be_cancelled_at_any_point(
+    server: Server, kind: str, turns: int, caplog: pytest.LogCaptureFixture
+):
     async with AsyncClient(address(server, kind)) as client:
         login = asyncio.create_task(client.login())
         for _ in range(turns):
@@ -36,6 +39,8 @@ async def test_a_login_may_be_cancelled_at_any_point(server: Server, kind: str, 
         with suppress(asyncio.CancelledError):
             await login
         await client.create("cancelled")
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 @kinds

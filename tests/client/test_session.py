@@ -378,14 +378,17 @@ async def test_a_call_that_the_switch_stops_under_may_have_been_served(transport
 @skips_time
 async def test_each_attempt_has_a_form_of_its_own(transport, session):
     transport.on("send", AWAY, AWAY)
-    forms_made = []
+    given = sending()
+    passed = []
 
-    def renew() -> Operation[SendResult]:
-        forms_made.append(None)
-        return sending()
+    def renew(operation: Operation[SendResult], seconds: float) -> Operation[SendResult]:
+        assert operation is given
+        passed.append(seconds)
+        return sending(key=str(len(passed)))
 
-    await session.perform(sending(), wait=60, renew=renew)
-    assert len(forms_made) == 3
+    await session.perform(given, wait=60, renew=renew)
+    assert [form.key for form in transport.forms("send")] == ["1", "2", "3"]
+    assert 0 <= passed[0] < passed[1] < passed[2]
     await session.close()
 
 
