@@ -12,6 +12,8 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -62,8 +64,12 @@ class Worker:
         self._requests: set[asyncio.Task[Any]] = set()
         self._claims: dict[Any, int] = {}
         self._stopping: asyncio.Task[None] | None = None
+        self._granian: Any = None
+        """What tells a worker of granian to stop."""
         if "daphne.server" in sys.modules:
             self._stop_with_daphne()
+        if "granian._signals" in sys.modules:
+            self._find_granian()
 
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
@@ -98,6 +104,10 @@ class Worker:
             else:
                 await receive()
                 await send({"type": "websocket.close"})
+        except asyncio.CancelledError:
+            # If by us, at the end of a stop, that is no error for a server to log.
+            if self._stopping is None:
+                raise
         finally:
             self._requests.discard(task)
 
@@ -167,12 +177,41 @@ class Worker:
 
         add: Any = reactor.addSystemEventTrigger  # the stubs do not know its first form
         add("before", "shutdown", stopped)
-        reactor.callWhenRunning(self._start)
+        # Once its loop runs, which is a little later.
+        reactor.callWhenRunning(reactor.callLater, 0, self._start)
+        _leave_forms_alone()
+
+    def _find_granian(self) -> None:
+        """Keep the event that granian makes for a worker once it has imported the application.
+
+        Nothing public leads to it.
+        """
+        from granian import _signals
+
+        make: Any = _signals.set_loop_signals
+
+        def set_loop_signals(loop: asyncio.AbstractEventLoop) -> Any:
+            self._granian = make(loop)
+            return self._granian
+
+        _signals.set_loop_signals = set_loop_signals
+
+    def _stop_with_granian(self) -> None:
+        """Let granian hear of a signal when all is said: it closes WebSockets at once, and what is
+        sent on them from then on is lost."""
+        # Once: it takes no third event, and setting that would block.
+        if self._stopping is None:
+            self.stop().add_done_callback(lambda _: self._granian.set())
 
     def _stop_with_signals(self) -> None:
         """Servers with a lifespan end it only when all requests are done, and a pending poll may
         take minutes: begin at the signal instead."""
         loop = asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        if self._granian is not None:
+            for number in numbers:
+                loop.add_signal_handler(number, self._stop_with_granian)
+            return
 
         def chain(number: int, frame: FrameType | None) -> None:
             loop.call_soon_threadsafe(self.stop)
@@ -183,7 +222,7 @@ class Worker:
         previous: dict[int, Any] = {}
         # Outside the main thread signals are somebody else's business.
         with suppress(ValueError):
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in numbers:
                 previous[number] = signal.getsignal(number)
                 signal.signal(number, chain)
 
@@ -220,6 +259,21 @@ class Worker:
             return False
         self._claims[key] = lock
         return True
+
+
+def _leave_forms_alone() -> None:
+    """Let Daphne's requests not parse Content-Types and forms, which the application does itself.
+
+    With the email package that was a sixth of the time of a small request, and a large form was
+    copied several times.
+    """
+    from twisted.web.http import Request
+
+    http_protocol: Any = sys.modules["daphne.http_protocol"]
+    # Of older Twisted it cannot be had.
+    if "parsePOSTFormSubmission" in signature(Request).parameters:
+        quick = partial(http_protocol.WebRequest, parsePOSTFormSubmission=False)
+        http_protocol.WebRequest = quick
 
 
 def _tune_collector() -> None:

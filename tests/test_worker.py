@@ -7,9 +7,11 @@ import fcntl
 import logging
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,16 +30,20 @@ async def pages(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"page"})
 
 
-@pytest.fixture
-def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    yield Worker(
+def new_worker() -> Worker:
+    return Worker(
         api=ApiHandler("queues.api.urls"),
         pages=pages,
         stream=pages,
         limits=Limits,
         addresses=list,
     )
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield new_worker()
     install(None)
 
 
@@ -116,6 +122,16 @@ async def test_a_stop_answers_what_waits(worker: Worker) -> None:
     assert (late.status, late.code) == (503, "shutting_down")
 
 
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Puts back what a test does to the signals of a stop."""
+    saved = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in saved.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
 async def test_the_lifespan_starts_and_stops(worker: Worker) -> None:
     events = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
     sent: list[str] = []
@@ -128,10 +144,51 @@ async def test_the_lifespan_starts_and_stops(worker: Worker) -> None:
         if message["type"] == "lifespan.startup.complete":
             assert running_engine() is not None
 
-    saved = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        await worker.lifespan({"type": "lifespan"}, receive, send)
-    finally:
-        for number, handler in saved.items():
-            signal.signal(number, handler)
+    await worker.lifespan({"type": "lifespan"}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+@pytest.mark.usefixtures("worker", "signals")
+async def test_granian_hears_of_a_signal_once_and_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has made its event after it loaded the application; at a signal it would set it."""
+    happened: list[str] = []
+    event = SimpleNamespace(set=lambda: happened.append("event"))
+    granian = SimpleNamespace(set_loop_signals=lambda loop: event)
+    monkeypatch.setitem(sys.modules, "granian", SimpleNamespace(_signals=granian))
+    monkeypatch.setitem(sys.modules, "granian._signals", granian)
+    worker = new_worker()
+    assert granian.set_loop_signals(asyncio.get_running_loop()) is event
+    events: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+    started = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        started.set()
+
+    events.put_nowait({"type": "lifespan.startup"})
+    lifespan = asyncio.ensure_future(worker.lifespan({"type": "lifespan"}, events.get, send))
+    await started.wait()
+    half = Exchange(worker.http, "POST", "/api/v1/call/q", [b"half"], complete=False)
+    reading = asyncio.ensure_future(half.run())
+    reading.add_done_callback(lambda _: happened.append("answer"))
+    await asyncio.sleep(0)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+    async with asyncio.timeout(5):
+        while "event" not in happened:
+            await asyncio.sleep(0.01)
+        events.put_nowait({"type": "lifespan.shutdown"})
+        await lifespan
+    assert (await reading).code == "shutting_down"
+    assert happened == ["answer", "event"]
+
+
+async def test_a_websocket_cut_off_by_a_stop_is_no_error(worker: Worker) -> None:
+    async def stuck(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.Event().wait()
+
+    worker._stream = stuck
+    scope = {"type": "websocket", "path": "/ws/v1"}
+    task = asyncio.ensure_future(worker.websocket(scope, None, None))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    await asyncio.wait_for(worker.stop(), 5)
+    await task

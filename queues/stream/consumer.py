@@ -21,6 +21,8 @@ CLOSE_CODES = {"superseded": 4001, "slow_consumer": 4002, "unknown_session": 400
 GOING_AWAY = 1001
 #: Seconds that the last words to a client may take.
 CLOSE_TIME = 1.0
+#: What servers raise when the connection is gone: the former by the book, Daphne the latter.
+GONE = (OSError, RuntimeError)
 
 
 class StreamConsumer(AsyncConsumer):
@@ -83,26 +85,39 @@ class StreamConsumer(AsyncConsumer):
             if not sender.done():
                 raise
             main.uncancel()
+            if not sender.cancelled():
+                # Not while receive() waits: granian's close would wait for it.
+                await _close(sender.result(), send)
         finally:
             peer.lost()
             sender.cancel()
 
 
-async def _send(peer: Peer, codec: Codec, awake: asyncio.Event, send: Any) -> None:
-    """Send what the peer has to say, whenever it has; close at the end."""
-    with contextlib.suppress(OSError):  # what a server raises when the connection is gone
-        closed = None
-        while closed is None:
-            await awake.wait()
-            awake.clear()
-            closed = peer.closed  # of what is taken now: more is said if it closes while we send
-            for frame in peer.data_to_send():
+async def _send(peer: Peer, codec: Codec, awake: asyncio.Event, send: Any) -> SwitchError | None:
+    """Send what the peer has to say, whenever it has; why the connection is to be closed then."""
+    closed = None
+    while closed is None:
+        await awake.wait()
+        awake.clear()
+        closed = peer.closed  # of what is taken now: more is said if it closes while we send
+        for frame in peer.data_to_send():
+            try:
                 if codec.text:
                     await send({"type": "websocket.send", "text": frame.decode()})
                 else:
                     await send({"type": "websocket.send", "bytes": frame})
-        code = CLOSE_CODES.get(closed.code, GOING_AWAY)
-        await send({"type": "websocket.close", "code": code, "reason": closed.code})
+            except GONE:
+                return None
+    return closed
+
+
+async def _close(why: SwitchError | None, send: Any) -> None:
+    """Close a connection that is still there."""
+    if why is not None:
+        code = CLOSE_CODES.get(why.code, GOING_AWAY)
+        with contextlib.suppress(*GONE):
+            async with asyncio.timeout(CLOSE_TIME):
+                await send({"type": "websocket.close", "code": code, "reason": why.code})
 
 
 def _codec(offered: list[str]) -> Codec | None:

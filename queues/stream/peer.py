@@ -41,7 +41,7 @@ PATIENCE = 10.0
 #: Bytes of operations that may wait for their turn before nothing more is read.
 MOST_BEHIND = 2**20
 #: Operations of one client that are carried out before others get their turn.
-TURN = 24
+TURN = 16
 #: Operations of one client that may be under way at once.
 MOST_UNDER_WAY = 10_000
 

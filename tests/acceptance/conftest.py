@@ -1,7 +1,8 @@
 """A real switch for acceptance tests: a process of its own on a free port.
 
 ``server`` is shared by a module's tests; ``fresh_server`` starts a new one for each test that may
-stop, kill or restart it. SWITCH_TEST_SERVER=daphne (the default) or uvicorn chooses what runs it.
+stop, kill or restart it. SWITCH_TEST_SERVER=daphne (the default), uvicorn or granian chooses what
+runs it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+SERVERS = ["daphne", "uvicorn", "granian"]
 KIND = os.environ.get("SWITCH_TEST_SERVER", "daphne")
 START_TIMEOUT = 30.0
 
@@ -79,6 +82,21 @@ class Server:
                 "1",
                 application,
             ],
+            "granian": [
+                "--interface",
+                "asgi",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+                "--backlog",
+                "4096",
+                "--backpressure",
+                "65535",
+                "--workers-kill-timeout",
+                "1",
+                application,
+            ],
         }[self.kind]
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -88,6 +106,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
         if wait:
             until(self._up, f"{self.kind} is ready; its log: {self._log_path}", START_TIMEOUT)
@@ -117,28 +136,36 @@ class Server:
         """What the process has written so far."""
         return self._log_path.read_text(errors="replace")
 
+    @property
+    def worker(self) -> psutil.Process:
+        """The process that holds the switch: the server's own, or its child."""
+        process = psutil.Process(self.process.pid)
+        return process.children()[0] if self.kind == "granian" else process
+
     def stop(self) -> None:
         """Stop it in order (SIGTERM)."""
-        self._end(signal.SIGTERM)
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
 
     def kill(self) -> None:
-        """Kill it (SIGKILL)."""
-        self._end(signal.SIGKILL)
+        """Kill it (SIGKILL), and its children."""
+        if self.process.poll() is None:
+            children = psutil.Process(self.process.pid).children(recursive=True)
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            # They hold the address and the connections as long as they last.
+            _, left = psutil.wait_procs(children, 15)
+            assert not left
 
     def restart(self) -> None:
         """Stop it in order and start it again on the same port."""
         self.stop()
         self.start()
-
-    def _end(self, number: int) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                raise
 
 
 @pytest.fixture(scope="module")

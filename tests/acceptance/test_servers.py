@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, Server, free_port, until
+from .conftest import ROOT, SERVERS, Server, free_port, until
 
 
 def get(port: int, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
@@ -26,7 +26,7 @@ def get(port: int, path: str, headers: dict[str, str] | None = None) -> tuple[in
         connection.close()
 
 
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+@pytest.mark.parametrize("kind", SERVERS)
 def test_a_server_serves_protocol_pages_and_static_files(kind: str, tmp_path: Path) -> None:
     server = Server(tmp_path, kind)
     server.start()

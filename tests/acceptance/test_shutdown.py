@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Server
+from .conftest import SERVERS, Server
 from .wire import Wire
 
 UPGRADE = {
@@ -21,7 +21,7 @@ UPGRADE = {
 }
 
 
-@pytest.fixture(params=["daphne", "uvicorn"])
+@pytest.fixture(params=SERVERS)
 def any_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path, request.param)
     server.start()

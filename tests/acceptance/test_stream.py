@@ -23,7 +23,7 @@ from queues.core.errors import NoServer, SwitchError
 from queues.protocol import frames
 from queues.protocol.frames import MSGPACK, length_prefixed
 
-from .conftest import ROOT, Server, until
+from .conftest import ROOT, SERVERS, Server, until
 from .proxy import proxy
 
 KINDS = ["websocket", "unix", "tcp"]
@@ -286,6 +286,18 @@ async def test_a_switch_killed_again_and_again_under_load(fresh_server: Server, 
 # -- the sockets ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_the_sockets_are_served_from_the_start(tmp_path: Path, kind: str):
+    """Also where nobody ever asks by HTTP."""
+    server = Server(tmp_path, kind)
+    server.start(wait=False)
+    try:
+        async with AsyncClient(server.unix_url, wait=20) as client:
+            assert await client.list() == []
+    finally:
+        server.kill()
+
+
 async def test_a_unix_socket_is_for_its_owner(fresh_server: Server):
     assert stat.S_IMODE(fresh_server.unix_path.stat().st_mode) == 0o600
     fresh_server.stop()
@@ -378,10 +390,27 @@ async def test_a_token_will_do_instead_of_a_login(server: Server):
             assert "touched" in json.loads(await socket.recv())["ok"]
 
 
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_a_connection_closes_with_the_code_of_its_reason(tmp_path: Path, kind: str):
+    server = Server(tmp_path, kind)
+    server.start()
+    try:
+        async with websockets.connect(ws(server)) as old, websockets.connect(ws(server)) as new:
+            await old.send('{"op": "login", "ref": 1, "client": "c", "lease": 30}')
+            session = json.loads(await old.recv())["ok"]["session"]
+            await new.send(json.dumps({"op": "resume", "ref": 1, "session": session}))
+            assert json.loads(await old.recv())["closing"]["code"] == "superseded"
+            await old.wait_closed()
+            assert old.close_code == 4001
+            assert json.loads(await new.recv())["ok"]["session"] == session
+    finally:
+        server.kill()
+
+
 # -- stopping -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+@pytest.mark.parametrize("kind", SERVERS)
 async def test_a_stop_says_so_on_every_stream(tmp_path: Path, kind: str):
     server = Server(tmp_path, kind)
     server.start()
@@ -409,6 +438,8 @@ async def test_a_stop_says_so_on_every_stream(tmp_path: Path, kind: str):
             await each.close()
         await asyncio.to_thread(server.process.wait, 10)
         assert time.monotonic() - begun < 4
+        assert not server.unix_path.exists()
+        assert "Traceback" not in server.log
     finally:
         server.kill()
 
@@ -421,7 +452,7 @@ async def test_a_stop_says_so_on_every_stream(tmp_path: Path, kind: str):
 async def test_one_that_reads_nothing_costs_little_and_is_cut_off(fresh_server: Server, kind: str):
     """1,000 answers of a megabyte; SWITCH_FULL=1 for 10,000."""
     count = 10_000 if os.environ.get("SWITCH_FULL") else 1_000
-    process = psutil.Process(fresh_server.process.pid)
+    process = fresh_server.worker
     async with AsyncClient(fresh_server.unix_url) as client:
         await client.create("big")
         sent = await client.send("big", "x" * 1_000_000)
