@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -156,10 +156,13 @@ class Server:
         """Kill it (SIGKILL), and its children."""
         if self.process.poll() is None:
             children = psutil.Process(self.process.pid).children(recursive=True)
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            # They hold the address and the connections as long as they last.
+            for child in children:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+            # Their parent is there to bury them; until then they may hold the address.
             _, left = psutil.wait_procs(children, 15)
+            os.killpg(self.process.pid, signal.SIGKILL)  # with any that were born meanwhile
+            self.process.wait()
             assert not left
 
     def restart(self) -> None:
