@@ -318,6 +318,7 @@ class Peer:
             if error is None:
                 # Whatever else ends the session ends the connection; this does not.
                 self._push = self._session = None
+                self._undelivered.clear()
             self._answer(what, value, error)
 
         self._run(self._engine.logout(session=self._session), operation, ended)

@@ -508,3 +508,27 @@ async def test_room_for_what_never_left_is_used_again(client: Client, server: Cl
     await client.ask({"op": "send", "queue": "q", "payload": "last"})
     (item,) = await server.read()
     assert item["deliver"]["payload"] == "last"
+
+
+@pytest.mark.usefixtures("small")
+async def test_what_was_not_sent_ends_with_its_session(
+    engine: MemoryEngine, client: Client, clock: FakeClock
+) -> None:
+    """The payloads leave in more bytes than there was room for; the rest waits in the peer."""
+    peer = Peer(engine, JSON, lambda: None, lambda: None)
+    await fill(client, 30)
+    await engine.send_many("big", [Draft("\x01" * 1_000) for _ in range(30)])
+
+    def frame(*operations: dict[str, Any]) -> None:
+        peer.receive(JSON.encode(list(operations)))
+
+    subscribe = {"op": "subscribe", "queue": "big", "credit": 100}
+    frame({"op": "login", "client": "first"}, {"op": "purge_queue", "queue": "big"}, subscribe)
+    await engine.send_many("big", [Draft("\x01" * 1_000) for _ in range(9)])
+    await asyncio.sleep(0)
+    assert peer._undelivered
+    # Before the client is asked to wait: as if it came in the frame that filled the window.
+    peer._log_out(frames.Logout())
+    await asyncio.sleep(0)
+    assert not peer._undelivered
+    assert (await engine.inspect_queue("big")).ready == 9
