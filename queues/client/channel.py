@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -35,7 +34,7 @@ from queues.protocol.frames import (
     TooLarge,
     length_prefixed,
 )
-from queues.protocol.reading import ReadingProtocol
+from queues.protocol.reading import ReadingProtocol, notice_dead_host
 
 from . import requests
 from .errors import BadAnswer, OutcomeUnknown, Unreachable, refusal
@@ -53,9 +52,6 @@ ANSWER_TIMEOUT = 15.0
 CONNECT_TIMEOUT = 5.0
 #: Seconds for what has not left to leave when the connection is closed.
 CLOSE_TIMEOUT = 2.0
-#: When a host that says nothing any more is given up: seconds until it is asked, seconds between
-#: questions, and how many stay without an answer. Not every platform has them.
-KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 #: Seconds between two looks for answers that are overdue.
 LOOK = 1.0
 #: Operations that are told without an answer before the switch is asked whether it heard them,
@@ -313,12 +309,7 @@ class Channel(ReadingProtocol):
         """See asyncio.Protocol."""
         # A stream transport, though uvloop's does not say so.
         self._transport = cast(asyncio.Transport, transport)
-        connection = self._transport.get_extra_info("socket")
-        if connection is not None and connection.family != socket.AF_UNIX:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in KEEPALIVE.items():
-                if hasattr(socket, name):
-                    connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        notice_dead_host(self._transport.get_extra_info("socket"))
 
     def connection_lost(self, error: Exception | None) -> None:
         """See asyncio.Protocol."""

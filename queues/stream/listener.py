@@ -23,7 +23,7 @@ from queues.protocol.frames import (
     codec_of_frame,
     length_prefixed,
 )
-from queues.protocol.reading import ReadingProtocol
+from queues.protocol.reading import ReadingProtocol, notice_dead_host
 
 from .peer import Peer
 
@@ -33,8 +33,6 @@ logger = logging.getLogger("queues.stream")
 BACKLOG = 4_096
 #: Seconds that the last words to a client may take.
 CLOSE_TIME = 1.0
-#: When a silent TCP connection is probed, in seconds; then how often, and how many times at most.
-KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 class Listener:
@@ -95,13 +93,7 @@ class _Connection(ReadingProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
         self._transport.set_write_buffer_limits(high=2**26)  # the peer bounds what is unread
-        if transport.get_extra_info("sockname"):
-            sock = transport.get_extra_info("socket")
-            if sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                for name, value in KEEPALIVE.items():
-                    if (option := getattr(socket, name, None)) is not None:
-                        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        notice_dead_host(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""

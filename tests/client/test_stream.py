@@ -18,6 +18,7 @@ from queues.client.transport import Operation
 from queues.core.answers import ReplyResult, SendResult
 from queues.core.messages import Delivery
 from queues.protocol import operations as forms
+from queues.protocol.reading import KEEPALIVE
 
 from .fakes import SILENCE, Peer, Refused, StreamSwitch, delivery, stream_switch
 
@@ -227,7 +228,7 @@ async def test_a_host_that_is_dead_is_noticed(web_switch: StreamSwitch):
         await client.login()
         connection = channel_of(client)._transport.get_extra_info("socket")
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        for name, value in channel.KEEPALIVE.items():
+        for name, value in KEEPALIVE.items():
             if hasattr(socket, name):
                 option = getattr(socket, name)
                 assert connection.getsockopt(socket.IPPROTO_TCP, option) == value
