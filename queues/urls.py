@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import views
+from .pages import services
 
 app_name = "queues"
 
 urlpatterns = [
-    path("", views.overview, name="overview"),
-    path("queues/", views.queues, name="queues"),
-    path("queues/<str:name>/", views.queue, name="queue"),
-    path("messages/<int:id>/", views.message, name="message"),
-    path("sessions/", views.sessions, name="sessions"),
-    path("favicon.ico", views.icon, name="icon"),
+    path("", services.overview, name="overview"),
+    path("queues/", services.queues, name="queues"),
+    path("queues/<str:name>/", services.queue, name="queue"),
+    path("messages/<int:id>/", services.message, name="message"),
+    path("sessions/", services.sessions, name="sessions"),
+    path("favicon.ico", services.icon, name="icon"),
 ]

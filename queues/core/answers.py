@@ -118,10 +118,31 @@ class TransferResult:
 
 
 @dataclass(slots=True, kw_only=True)
+class UndoInfo:
+    """What a purge or a destruction has removed and may still be restored."""
+
+    id: int
+    action: Literal["purged", "destroyed"]
+    queue: str
+    messages: int
+    at: float
+    until: float
+
+
+@dataclass(slots=True, kw_only=True)
 class PurgeResult:
-    """How many messages were dropped."""
+    """How many messages were dropped, and how to get them back if that was asked for."""
 
     purged: int
+    undo: UndoInfo | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class RequeueResult:
+    """How many held messages were taken from their holders, and how many ids were not held."""
+
+    requeued: int
+    not_held: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,6 +164,8 @@ class QueueInfo:
     owner: str | None
     """Client name of the session that a transient queue ends with."""
     status: ServiceStatus
+    verdict: Verdict
+    paused: bool
     ready: int
     delayed: int
     held: int
@@ -156,6 +179,8 @@ class QueueInfo:
     sent: int
     delivered: int
     acked: int
+    refused: int
+    """Messages refused because the queue was full."""
     created_at: float
     policy: Policy
 
@@ -205,24 +230,148 @@ class MessageList:
 
     messages: list[MessageInfo]
     next: int | None
+    """Where the search has got to, if there may be more. A page of a search may be empty."""
+
+
+@dataclass(slots=True, kw_only=True)
+class CallTree:
+    """A request and the calls that were made while serving it, as their callers said.
+
+    ``state`` is where the request is now, None when it has ended; ``waiting`` says whether its
+    caller waits for the reply.
+    """
+
+    id: int
+    queue: str
+    sent_at: float | None
+    """When it was sent, if the trace still knows."""
+    caller: str | None
+    state: State | None
+    holder: str | None
+    waiting: bool
+    calls: list[CallTree]
 
 
 @dataclass(slots=True, kw_only=True)
 class MessageReport:
-    """Where a message is and why. ``message`` is None when it has ended."""
+    """Where a message is and why. ``message`` is None when it has ended.
+
+    ``tree`` is the tree of calls that it belongs to, from the first request on; None where it
+    neither was made for another one nor had others made for it.
+    """
 
     id: int
     message: MessageInfo | None
     verdict: Verdict
     events: list[Event]
+    tree: CallTree | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class MoveResult:
+    """How many messages are in another queue now, how many ids could not be moved because they are
+    held or not in the queue, and how many stay because the other queue is full."""
+
+    moved: int
+    not_movable: int
+    no_room: int
+
+
+@dataclass(slots=True, kw_only=True)
+class RestoreResult:
+    """What an undo brought back: the messages, and the queue if it had to be made again."""
+
+    queue: str
+    restored: int
+    created: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class WaitNode:
+    """Somebody or something in the graph of waits."""
+
+    key: str
+    kind: Literal["caller", "service", "server"]
+    label: str
+    session: int | None
+    """Id of the session, where it is a server."""
+
+
+@dataclass(slots=True, kw_only=True)
+class WaitEdge:
+    """``source`` waits for ``target``: a caller for a service to reply, a service for a server to
+    finish what it holds. ``locked`` edges are part of a deadlock or wait for one."""
+
+    source: str
+    target: str
+    message: int
+    since: float
+    locked: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class WaitGraph:
+    """Who waits for whom. ``left_out`` counts the edges beyond those shown."""
+
+    nodes: list[WaitNode]
+    edges: list[WaitEdge]
+    left_out: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Quantiles:
+    """How long something took, in seconds, over the last minutes; None where nothing did."""
+
+    count: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(slots=True, kw_only=True)
+class MethodTiming:
+    """The timing of the requests with one JSON-RPC method."""
+
+    method: str
+    handled: Quantiles
+    total: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Timing:
+    """Where the time of a service's messages goes, over the last minutes.
+
+    ``queued``: from being ready to the hand-over. ``handled``: from the hand-over to the ack or
+    the reply. ``picked_up``: from the reply to its receipt, for replies that go through a queue;
+    a ``call`` gets its reply at once. Rates are per second.
+    """
+
+    queued: Quantiles
+    handled: Quantiles
+    picked_up: Quantiles
+    sent_rate: float
+    finished_rate: float
+    methods: list[MethodTiming]
+    """The most frequent methods, where payloads are JSON-RPC."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Holding:
+    """A message that a session holds or waits for."""
+
+    id: int
+    queue: str
+    since: float
 
 
 @dataclass(slots=True, kw_only=True)
 class SessionInfo:
     """A session without its token."""
 
+    id: int
     client: str
     lease: float
+    verdict: Verdict
     since: float
     last_seen: float
     transferring: int
@@ -232,6 +381,10 @@ class SessionInfo:
     subscriptions: list[str]
     """At most the first 100."""
     held: int
+    holding: list[Holding]
+    """What it has held longest, at most 20."""
+    calls: list[Holding]
+    """The calls whose replies its handlers wait for, at most 20."""
     owned: list[str]
     """Its transient queues, at most the first 100."""
 
@@ -245,6 +398,18 @@ class ServiceInfo:
     """Client names, at most 20."""
     messages: list[MessageInfo]
     """The oldest ones, at most 20."""
+    timing: Timing | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class StuckCall:
+    """A call that has waited long, or whose verdict is that it is stuck."""
+
+    id: int
+    queue: str
+    caller: str | None
+    since: float
+    verdict: Verdict
 
 
 @dataclass(slots=True, kw_only=True)
@@ -271,7 +436,49 @@ class Diagnostics:
     """Transient queues."""
     calls: int
     """Calls whose caller waits now."""
+    stuck: list[StuckCall]
+    """Those of the calls that have waited longest, at most 20, that something is wrong with."""
     sessions: list[SessionInfo]
     """At most 100, the overdue ones first."""
     sessions_left_out: int
     usage: list[Usage] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class Health:
+    """How the switch itself is doing: its process, its event loop, and its limits.
+
+    ``loop_lag`` and ``worst_loop_lag`` are seconds by which the event loop was late, now and over
+    the last minutes. ``cpu`` is seconds of CPU since the process started. Null is what the system
+    does not tell.
+    """
+
+    now: float
+    started_at: float
+    version: str
+    memory: int | None
+    """Resident bytes."""
+    cpu: float
+    descriptors: int | None
+    descriptor_limit: int | None
+    threads: int
+    tasks: int
+    loop_lag: float
+    worst_loop_lag: float
+    trace_dropped: int
+    """Events that the trace has had to forget since the start."""
+    usage: list[Usage]
+    history: list[HealthSample]
+    """The last minutes, the oldest first."""
+
+
+@dataclass(slots=True, kw_only=True)
+class HealthSample:
+    """The switch at one instant of the last minutes; the counts grow since the start."""
+
+    at: float
+    sent: int
+    delivered: int
+    finished: int
+    memory: int | None
+    loop_lag: float

@@ -20,6 +20,10 @@ class Call:
     queue: str
     reply_to: str
     key: str | None
+    parent: int | None = None
+    """The request that the caller is serving, as it says."""
+    caller: str | None = None
+    """Client name of who asked first."""
     response: Response | None = None
     lost: bool = False
     """Whether the request expired, or was dropped or purged: no reply will come."""

@@ -20,6 +20,7 @@ class Due(IntEnum):
     ACK_TIMEOUT = 3
     LEASE_ENDS = 4
     KEY_FORGOTTEN = 5
+    UNDO_ENDS = 6
 
 
 Key = tuple[Due, Any]

@@ -13,6 +13,8 @@ it. The same codes travel in HTTP answers and become these same classes in the c
      +-- NotOwner                   not_owner               403
      +-- QueueNotFound              queue_not_found         404
      +-- MessageNotFound            message_not_found       404
+     +-- SessionNotFound            session_not_found       404
+     +-- UndoNotFound               undo_not_found          404
      +-- Conflict                   (abstract)              409
      |    +-- PolicyDiffers         policy_differs
      |    +-- KeyReused             key_reused
@@ -117,6 +119,20 @@ class MessageNotFound(SwitchError):
     status = 404
 
 
+class SessionNotFound(SwitchError):
+    """No session has that id."""
+
+    code = "session_not_found"
+    status = 404
+
+
+class UndoNotFound(SwitchError):
+    """Nothing can be undone under that id: its time is over, or it has been undone."""
+
+    code = "undo_not_found"
+    status = 404
+
+
 class Conflict(SwitchError):
     """The request contradicts what the switch holds."""
 
@@ -164,7 +180,7 @@ class LimitReached(SwitchError):
 
 
 class QueueFull(LimitReached):
-    """The queue holds ``max_length`` messages."""
+    """The queue holds ``max_length`` messages; ``extra`` may hold the ``verdict``."""
 
     code = "queue_full"
 
@@ -213,7 +229,8 @@ class Unavailable(SwitchError):
 
 
 class NoServer(Unavailable):
-    """Nobody serves the called queue, and the call asked not to wait for one."""
+    """Nobody serves the called queue, and the call asked not to wait for one; ``extra`` holds the
+    ``verdict``."""
 
     code = "no_server"
 

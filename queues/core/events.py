@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 EventKind = Literal[
     "login",
@@ -31,6 +31,11 @@ EventKind = Literal[
     "disconnected",
     "resumed",
     "slow_consumer",
+    "ended",
+    "paused",
+    "unpaused",
+    "moved",
+    "restored",
 ]
 
 #: What one event takes beside its text: object, numbers and ring slot, rounded up.
@@ -56,6 +61,18 @@ class Event:
     message: int | None = None
     client: str | None = None
     detail: str | None = None
+    parent: int | None = None
+    """The request that a sent message was made for."""
+
+
+class Sent(NamedTuple):
+    """How a message was sent."""
+
+    at: float
+    queue: str | None
+    message: int
+    client: str | None
+    parent: int | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,6 +109,11 @@ class Trace:
         return len(self._ring)
 
     @property
+    def dropped(self) -> int:
+        """How many events have been forgotten to stay within the bounds."""
+        return self._next - self._first - len(self._ring)
+
+    @property
     def last(self) -> int:
         """Number of the newest event (or the one before the first)."""
         return self._next - 1
@@ -104,6 +126,7 @@ class Trace:
         message: int | None = None,
         client: str | None = None,
         detail: str | None = None,
+        parent: int | None = None,
     ) -> None:
         """Append an event and drop as many of the oldest as the bounds ask for."""
         size = EVENT_OVERHEAD
@@ -114,7 +137,7 @@ class Trace:
         if detail is not None:
             size += len(detail) if detail.isascii() else len(detail.encode())
         ring = self._ring
-        ring.append((size, at, kind, queue, message, client, detail))
+        ring.append((size, at, kind, queue, message, client, detail, parent))
         self._next += 1
         self.bytes += size
         while self.bytes > self._max_bytes or len(ring) > self._max_events:
@@ -140,17 +163,27 @@ class Trace:
         numbered = enumerate(self._ring, self._next - len(self._ring))
         return [_event(number, entry) for number, entry in numbered if entry[4] == message]
 
-    def newest_first(self) -> Iterator[Event]:
-        """All events, the newest first."""
-        for back, entry in enumerate(reversed(self._ring), 1):
-            yield _event(self._next - back, entry)
+    def since(self, number: int, *kinds: EventKind) -> Iterator[Event]:
+        """Events of some kinds with a larger number than ``number``, the newest first."""
+        count = min(len(self._ring), self._next - 1 - number)
+        for back, entry in enumerate(islice(reversed(self._ring), count), 1):
+            if entry[2] in kinds:
+                yield _event(self._next - back, entry)
+
+    def sent(self) -> dict[int, Sent]:
+        """How the messages were sent that the trace remembers, by id. O(events kept)."""
+        return {
+            message: Sent(at, queue, message, client, parent)
+            for _, at, kind, queue, message, client, _, parent in self._ring
+            if kind == "sent" and message is not None
+        }
 
 
-_Entry = tuple[int, float, EventKind, str | None, int | None, str | None, str | None]
+_Entry = tuple[int, float, EventKind, str | None, int | None, str | None, str | None, int | None]
 
 
 def _event(number: int, entry: _Entry) -> Event:
-    _, at, kind, queue, message, client, detail = entry
+    _, at, kind, queue, message, client, detail, parent = entry
     if kind == "sent" and detail is not None:
         detail = summary(detail)
-    return Event(number, at, kind, queue, message, client, detail)
+    return Event(number, at, kind, queue, message, client, detail, parent)

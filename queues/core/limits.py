@@ -36,3 +36,5 @@ class Limits:
     trace_bytes: int = 8 * 2**20
     key_window: float = 300.0
     """Seconds for which a key is remembered."""
+    undo_bytes: int = 64 * 2**20
+    """What purges and destructions that can be undone may keep."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from .sessions import Session
+
+#: Name of the header by which a call says what it is made for: the id of the request that its
+#: caller is serving.
+PARENT = "switch-parent"
+#: Hand-overs that a message remembers after they came to nothing.
+KEPT_RETURNS = 5
 
 
 class State(StrEnum):
@@ -120,6 +127,16 @@ class Hold:
     """Whether an ack timeout runs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Return:
+    """A hand-over that came to nothing: to whom, when it ended, and ``nack``, ``ack_timeout``,
+    ``lease_expired``, ``disconnected``, ``logout``, ``ended`` or ``operator``."""
+
+    client: str
+    at: float
+    cause: str
+
+
 @dataclass(slots=True)
 class Death:
     """Why and when a message gave up: ``max_deliveries``, ``rejected`` or ``expired``."""
@@ -150,7 +167,11 @@ class Message:
     hold: Hold | None = None
     death: Death | None = None
     due_at: float | None = None
-    """When a delayed message becomes ready."""
+    """When a delayed message becomes ready, or last became."""
+    returns: deque[Return] | None = None
+    """The last hand-overs that came to nothing."""
+    answers: str | None = None
+    """The queue of the request that it is the reply to."""
 
 
 @dataclass(slots=True)
@@ -211,6 +232,14 @@ def utf8_size(text: str) -> int:
 def headers_size(headers: dict[str, str] | None) -> int:
     """UTF-8 bytes of all header names and values."""
     return sum(utf8_size(k) + utf8_size(v) for k, v in headers.items()) if headers else 0
+
+
+def parent_of(headers: dict[str, str] | None) -> int | None:
+    """The request that a call with these headers is made for; None if they name none."""
+    if not headers or (text := headers.get(PARENT)) is None:
+        return None
+    # Longer than any id: reading it could take long.
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def delivery_of(message: Message) -> Delivery:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import heapq
 import re
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
 from .errors import InvalidName
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from .sessions import Session
 
 NAME_PATTERN = r"[A-Za-z0-9._:@+~=-]{1,255}"
+_id = attrgetter("id")
 _NAME = re.compile(NAME_PATTERN, re.ASCII)
 
 
@@ -75,6 +79,8 @@ class Queue:
         self.policy = policy
         self.owner = owner
         self.created_at = now
+        self.paused_at: float | None = None
+        """Since when nothing is handed over; None while it is."""
         self.held: dict[int, Message] = {}
         self.delayed: dict[int, Message] = {}
         self.dead: OrderedDict[int, Message] = OrderedDict()
@@ -83,6 +89,10 @@ class Queue:
         self.sent = 0
         self.delivered = 0
         self.acked = 0
+        self.refused = 0
+        """Messages refused because the queue was full,"""
+        self.refused_at: float | None = None
+        """the last of them then."""
         self._fresh: deque[Message] = deque()
         self._returned: list[tuple[int, Message]] = []
         self._stale: set[int] = set()
@@ -97,6 +107,13 @@ class Queue:
         """Messages that count against ``max_length``: all but the dead."""
         ready = len(self._fresh) + len(self._returned) - len(self._stale)
         return ready + len(self.delayed) + len(self.held)
+
+    def ahead_of(self, message: Message) -> int:
+        """How many ready messages are older than a ready one. O(log n) in those never returned."""
+        fresh, id = self._fresh, message.id
+        before = bisect_left(fresh, id, key=_id)
+        before += sum(1 for each, _ in self._returned if each < id)
+        return before - sum(1 for each in self._stale if each < id)
 
     def append(self, message: Message) -> None:
         """Add a new message, ready and larger in id than all before."""
@@ -166,6 +183,14 @@ class Queue:
             yield from self.held.values()
         if state is None or state is State.DEAD:
             yield from self.dead.values()
+
+    def ready_after(self, id: int) -> Iterator[Message]:
+        """Ready messages with a larger id, the oldest first."""
+        fresh = islice(self._fresh, bisect_right(self._fresh, id, key=_id), None)
+        back = sorted((m for n, m in self._returned if n > id), key=_id)
+        for message in heapq.merge(fresh, back, key=_id):
+            if message.id not in self._stale:
+                yield message
 
     def _compact(self) -> None:
         stale = self._stale

@@ -23,6 +23,8 @@ class Subscription:
 class Session:
     """A logged-in client. ``lease`` is in seconds; 0: it ends with its stream."""
 
+    id: int
+    """Names it to operators; the token is a secret."""
     token: str
     client: str
     lease: float

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from .answers import (
     Caller,
+    CallTree,
     Diagnostics,
+    Holding,
     MessageInfo,
     MessageList,
     QueueInfo,
@@ -16,12 +19,14 @@ from .answers import (
     QueueList,
     ServiceInfo,
     SessionInfo,
+    StuckCall,
     Usage,
 )
 from .limits import MAX_BATCH_BYTES
-from .messages import Message, State
-from .sessions import Consumers, Session
-from .verdict import overdue, service_status
+from .messages import Message, State, parent_of
+from .sessions import Session
+from .verdict import explain_message, explain_queue, explain_session, overdue, service_status
+from .waits_for import WaitsFor
 
 if TYPE_CHECKING:
     from .queue import Queue
@@ -33,18 +38,29 @@ MAX_SERVICES = 100
 MAX_SESSIONS = 100
 MAX_MESSAGES = 20
 MAX_NAMES = 100
+#: Messages that a search looks at for one page.
+MAX_SEARCHED = 20_000
+#: Calls that are told because something is wrong with them, of this many that waited longest.
+MAX_STUCK = 20
+MAX_LOOKED_AT = 100
+#: Depth and size of a tree of calls.
+MAX_DEPTH = 10
+MAX_CALLS = 200
 
 _ATTENTION = ("crashed_or_deadlocked", "never_started", "stopped", "running")
 
 
-def queue_info(queue: Queue, consumers: Consumers | None, now: float) -> QueueInfo:
+def queue_info(switch: Switch, queue: Queue, waits: WaitsFor, now: float) -> QueueInfo:
     """A queue at ``now``."""
+    consumers = switch.consumers.get(queue.name)
     head = queue.head()
     return QueueInfo(
         name=queue.name,
         kind="persistent" if queue.owner is None else "transient",
         owner=None if queue.owner is None else queue.owner.client,
         status=service_status(consumers, now),
+        verdict=explain_queue(switch, queue, waits, now),
+        paused=queue.paused_at is not None,
         ready=queue.ready,
         delayed=len(queue.delayed),
         held=len(queue.held),
@@ -56,6 +72,7 @@ def queue_info(queue: Queue, consumers: Consumers | None, now: float) -> QueueIn
         sent=queue.sent,
         delivered=queue.delivered,
         acked=queue.acked,
+        refused=queue.refused,
         created_at=queue.created_at,
         policy=queue.policy,
     )
@@ -88,22 +105,34 @@ def message_info(message: Message, caller: Caller, cut: int | None = CUT) -> Mes
         delivery_count=message.delivery_count,
         holder=message.hold.session.client if message.hold else None,
         caller=caller,
-        due_at=message.due_at,
+        due_at=message.due_at if message.state is State.DELAYED else None,
         cause=message.death.cause if message.death else None,
     )
 
 
-def session_info(session: Session, now: float) -> SessionInfo:
+def session_info(switch: Switch, session: Session, waits: WaitsFor, now: float) -> SessionInfo:
     """A session at ``now``, without its token."""
+    holding = [
+        Holding(id=m.id, queue=m.queue, since=m.hold.since)
+        for m in islice(session.held.values(), MAX_MESSAGES)
+        if m.hold is not None
+    ]
+    called = (r for m in session.held.values() for r in waits.calls_of(m))
     return SessionInfo(
+        id=session.id,
         client=session.client,
         lease=session.lease,
+        verdict=explain_session(switch, session, waits, now),
         since=session.since,
         last_seen=now if session.open else session.last_seen,
         transferring=len(session.waits),
         overdue=bool(session.subscriptions) and overdue(session, now),
         subscriptions=list(session.subscriptions)[:MAX_NAMES],
         held=len(session.held),
+        holding=holding,
+        calls=[
+            Holding(id=r.id, queue=r.queue, since=r.sent_at) for r in islice(called, MAX_MESSAGES)
+        ],
         owned=list(session.owned)[:MAX_NAMES],
     )
 
@@ -133,8 +162,9 @@ def page_of_queues(
 
     names = heapq.nsmallest(limit + 1, filter(wanted, switch.queues))
     page = names[:limit]
+    waits = WaitsFor(switch)
     return QueueList(
-        queues=[queue_info(switch.queues[n], switch.consumers.get(n), now) for n in page],
+        queues=[queue_info(switch, switch.queues[n], waits, now) for n in page],
         next=page[-1] if len(names) > limit else None,
     )
 
@@ -145,24 +175,62 @@ def page_of_messages(
     after: int,
     limit: int,
     caller_of: Callable[[Message], Caller],
+    search: str | None = None,
 ) -> MessageList:
     """Messages of a queue with a larger id than ``after``, the oldest first.
 
     They are fewer than ``limit`` where they have many bytes beside their payloads, which are cut.
+    ``search`` asks for those that have this text in the payload, the correlation id, a header, the
+    key or the names of sender and holder; at most MAX_SEARCHED are looked at for one page.
     """
-    wanted = (m for m in queue.messages(state) if m.id > after)
-    found = heapq.nsmallest(limit + 1, wanted, key=lambda m: m.id)
     page: list[Message] = []
     room = MAX_BATCH_BYTES
-    for message in found[:limit]:
+    last = after
+    for looked_at, message in enumerate(_in_order(queue, state, after)):
+        if search is not None:
+            if looked_at == MAX_SEARCHED:
+                break
+            if not _has(message, search):
+                last = message.id
+                continue
         room -= message.size - len(message.payload)
-        if room < 0 and page:
+        if len(page) == limit or (room < 0 and page):
             break
         page.append(message)
-    return MessageList(
-        messages=[message_info(m, caller_of(m)) for m in page],
-        next=page[-1].id if len(found) > len(page) else None,
-    )
+        last = message.id
+    else:
+        return MessageList(messages=[message_info(m, caller_of(m)) for m in page], next=None)
+    return MessageList(messages=[message_info(m, caller_of(m)) for m in page], next=last)
+
+
+def _in_order(queue: Queue, state: State | None, after: int) -> Iterator[Message]:
+    """Messages in one state, or in any, by id."""
+
+    def sorted_part(part: Mapping[int, Message]) -> list[Message]:
+        return [part[id] for id in sorted(id for id in part if id > after)]
+
+    parts: list[Iterable[Message]] = []
+    if state is None or state is State.READY:
+        parts.append(queue.ready_after(after))
+    if state is None or state is State.DELAYED:
+        parts.append(sorted_part(queue.delayed))
+    if state is None or state is State.HELD:
+        parts.append(sorted_part(queue.held))
+    if state is None or state is State.DEAD:
+        parts.append(sorted_part(queue.dead))
+    return heapq.merge(*parts, key=lambda m: m.id)
+
+
+def _has(message: Message, text: str) -> bool:
+    if text in message.payload or text == str(message.id):
+        return True
+    names = [message.correlation_id, message.key, message.sender]
+    if message.hold is not None:
+        names.append(message.hold.session.client)
+    if any(name is not None and text in name for name in names):
+        return True
+    headers = message.headers
+    return headers is not None and any(text in k or text in v for k, v in headers.items())
 
 
 def diagnostics(switch: Switch, now: float) -> Diagnostics:
@@ -175,6 +243,7 @@ def diagnostics(switch: Switch, now: float) -> Diagnostics:
 
     persistent = [queue for queue in switch.queues.values() if queue.owner is None]
     shown = heapq.nsmallest(MAX_SERVICES, persistent, key=urgency)
+    waits = WaitsFor(switch)
     services = []
     for queue in shown:
         consumers = switch.consumers.get(queue.name)
@@ -182,9 +251,10 @@ def diagnostics(switch: Switch, now: float) -> Diagnostics:
         page = page_of_messages(queue, None, 0, MAX_MESSAGES, switch.caller_of)
         services.append(
             ServiceInfo(
-                queue=queue_info(queue, consumers, now),
+                queue=queue_info(switch, queue, waits, now),
                 consumers=sorted(names)[:20],
                 messages=page.messages,
+                timing=None if switch.meter is None else switch.meter.timing(queue, now),
             )
         )
     sessions = heapq.nsmallest(
@@ -192,7 +262,6 @@ def diagnostics(switch: Switch, now: float) -> Diagnostics:
         switch.sessions.values(),
         key=lambda s: (not (s.subscriptions and overdue(s, now)), s.since),
     )
-    limits = switch.limits
     return Diagnostics(
         now=now,
         started_at=switch.started_at,
@@ -200,13 +269,98 @@ def diagnostics(switch: Switch, now: float) -> Diagnostics:
         services_left_out=len(persistent) - len(shown),
         reply_queues=len(switch.queues) - len(persistent),
         calls=sum(1 for call in switch.calls.values() if call.waits),
-        sessions=[session_info(session, now) for session in sessions],
+        stuck=stuck_calls(switch, waits, now),
+        sessions=[session_info(switch, session, waits, now) for session in sessions],
         sessions_left_out=len(switch.sessions) - len(sessions),
-        usage=[
-            Usage(name="queues", used=len(switch.queues), limit=limits.queues),
-            Usage(name="sessions", used=len(switch.sessions), limit=limits.sessions),
-            Usage(name="total_bytes", used=switch.bytes, limit=limits.total_bytes),
-            Usage(name="trace_events", used=len(switch.trace), limit=limits.trace_events),
-            Usage(name="trace_bytes", used=switch.trace.bytes, limit=limits.trace_bytes),
-        ],
+        usage=usage(switch),
     )
+
+
+def usage(switch: Switch) -> list[Usage]:
+    """The limits of the switch and what of them is in use."""
+    limits = switch.limits
+    return [
+        Usage(name="queues", used=len(switch.queues), limit=limits.queues),
+        Usage(name="sessions", used=len(switch.sessions), limit=limits.sessions),
+        Usage(name="total_bytes", used=switch.bytes, limit=limits.total_bytes),
+        Usage(name="undo_bytes", used=switch.undo_bytes, limit=limits.undo_bytes),
+        Usage(name="trace_events", used=len(switch.trace), limit=limits.trace_events),
+        Usage(name="trace_bytes", used=switch.trace.bytes, limit=limits.trace_bytes),
+    ]
+
+
+def stuck_calls(switch: Switch, waits: WaitsFor, now: float) -> list[StuckCall]:
+    """Calls that something is wrong with, the longest waiting first."""
+    waiting = (c for c in switch.calls.values() if c.waits and c.request in switch.messages)
+    found = []
+    for call in islice(waiting, MAX_LOOKED_AT):
+        message = switch.messages[call.request]
+        verdict = explain_message(switch, message, waits, now)
+        if verdict.level == "ok":
+            continue
+        found.append(
+            StuckCall(
+                id=message.id,
+                queue=call.queue,
+                caller=call.caller,
+                since=message.sent_at,
+                verdict=verdict,
+            )
+        )
+        if len(found) == MAX_STUCK:
+            break
+    return found
+
+
+def call_tree(switch: Switch, id: int) -> CallTree | None:
+    """The calls that a request belongs to, from the first on; None if there are no others.
+
+    Of those that have ended only the trace knows.
+    """
+    sent = switch.trace.sent()
+
+    def parent(id: int) -> int | None:
+        message = switch.messages.get(id)
+        if message is not None:
+            return parent_of(message.headers)
+        return sent[id].parent if id in sent else None
+
+    children: dict[int, dict[int, None]] = {}
+    for event in sent.values():
+        if event.parent is not None:
+            children.setdefault(event.parent, {})[event.message] = None
+    for known, calls in switch.children.items():
+        children.setdefault(known, {}).update(calls)
+    root = id
+    for _ in range(MAX_DEPTH):
+        above = parent(root)
+        if above is None or above == root or not (above in sent or above in switch.messages):
+            break
+        root = above
+    if root == id and not children.get(id):
+        return None
+    left = MAX_CALLS
+
+    def tree(id: int, depth: int) -> CallTree:
+        nonlocal left
+        left -= 1
+        message = switch.messages.get(id)
+        event = sent.get(id)
+        below = sorted(children.get(id, ())) if depth < MAX_DEPTH else []
+        hold = None if message is None else message.hold
+        call = None
+        if message is not None and message.reply_to is not None:
+            call = switch.calls.get(message.reply_to)
+        queue = message.queue if message is not None else event.queue if event is not None else None
+        return CallTree(
+            id=id,
+            queue=queue or "",
+            sent_at=message.sent_at if message is not None else event.at if event else None,
+            caller=message.sender if message is not None else event.client if event else None,
+            state=None if message is None else message.state,
+            holder=None if hold is None else hold.session.client,
+            waiting=call is not None and bool(call.waits),
+            calls=[tree(each, depth + 1) for each in below if left > 0],
+        )
+
+    return tree(root, 0)

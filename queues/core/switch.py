@@ -17,6 +17,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Literal
 
 from . import snapshot
 from .answers import (
@@ -26,6 +27,7 @@ from .answers import (
     LoginResult,
     MessageList,
     MessageReport,
+    MoveResult,
     NackResult,
     PurgeResult,
     QueueCreated,
@@ -35,9 +37,14 @@ from .answers import (
     ReplayResult,
     ReplyOutcome,
     ReplyResult,
+    RequeueResult,
+    RestoreResult,
     SendResult,
+    SessionInfo,
     TouchResult,
     TransferResult,
+    UndoInfo,
+    WaitGraph,
 )
 from .calls import Call
 from .deadlines import Deadlines, Due
@@ -53,17 +60,20 @@ from .errors import (
     PolicyDiffers,
     QueueFull,
     QueueNotFound,
+    SessionNotFound,
     SessionRequired,
     SwitchError,
     SwitchFull,
     TooManyQueues,
     TooManySessions,
     TooManySubscriptions,
+    UndoNotFound,
     UnknownSession,
 )
 from .events import KEPT_LENGTH, EventKind, Trace, TraceReport
 from .limits import MAX_BATCH_BYTES, Limits
 from .messages import (
+    KEPT_RETURNS,
     Death,
     Delivery,
     Draft,
@@ -72,16 +82,21 @@ from .messages import (
     Outgoing,
     OutgoingReply,
     Response,
+    Return,
     State,
     delivery_of,
     failure_of,
     headers_size,
+    parent_of,
     utf8_size,
 )
+from .meter import Meter
 from .queue import KEY_OVERHEAD, KeyRecord, Policy, Queue, check_name
 from .sessions import Consumers, Departure, Session, Subscription
-from .verdict import Verdict, clears, explain_ended, explain_message
+from .undo import Removed
+from .verdict import clears, explain_ended, explain_message, queue_full, without_server
 from .waits import CallWait, Stream, TraceWait, TransferWait, Wait
+from .waits_for import WaitsFor
 
 #: Looking a member up in its enumeration takes longer than what is done with it.
 _HELD = State.HELD
@@ -100,20 +115,39 @@ class Switch:
     """A message switch. Touch it from one thread only.
 
     ``first_id`` starts the sequence that message ids and delivery numbers come from; the caller
-    sees to it that it lies above every number ever given out.
+    sees to it that it lies above every number ever given out. ``meter`` is told how long messages
+    wait and are worked on.
     """
 
-    def __init__(self, *, first_id: int, now: float, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        first_id: int,
+        now: float,
+        limits: Limits | None = None,
+        meter: Meter | None = None,
+    ) -> None:
         self.limits = limits or Limits()
+        self.meter = meter
         self.started_at = now
         self.instance = first_id
         """Names this life of the switch: as long as it is the same, nothing was forgotten."""
         self.queues: dict[str, Queue] = {}
         self.sessions: dict[str, Session] = {}
         self.consumers: dict[str, Consumers] = {}
+        self.messages: dict[int, Message] = {}
         self.calls: dict[str, Call] = {}
         """By reply address."""
+        self.children: dict[int, dict[int, None]] = {}
+        """Requests that somebody waits for, by the request that they were made for."""
+        self.undoable: dict[int, Removed] = {}
+        """What purges and destructions removed and may still be restored, the oldest first."""
+        self.undo_bytes = 0
         self.bytes = 0
+        self.sent = 0
+        self.delivered = 0
+        self.finished = 0
+        """Messages ever sent, handed over, and acked or replied to."""
         self.trace = Trace(
             first=first_id,
             max_events=self.limits.trace_events,
@@ -122,7 +156,6 @@ class Switch:
         self._emit = self.trace.add
         self.woken: list[Wait] = []
         """Waits that are done; whoever resumes them empties the list."""
-        self._messages: dict[int, Message] = {}
         self._deadlines = Deadlines()
         self._waits: dict[int, Wait] = {}
         self._trace_waits: list[TraceWait] = []
@@ -146,17 +179,19 @@ class Switch:
             if due is Due.WAIT_ENDS:
                 self._end_wait(self._waits[what], now)
             elif due is Due.EXPIRY:
-                message = self._messages[what]
+                message = self.messages[what]
                 self._expire(message, self.queues[message.queue], now)
             elif due is Due.DELAY_ENDS:
-                self._end_delay(self._messages[what], now)
+                self._end_delay(self.messages[what], now)
             elif due is Due.ACK_TIMEOUT:
-                self._give_back(self._messages[what], now, "ack_timeout")
+                self._give_back(self.messages[what], now, "ack_timeout")
             elif due is Due.LEASE_ENDS:
                 session = self.sessions[what]
                 # While a Transfer is open the lease does not run; its end arms it again.
                 if not session.open:
                     self._end_session(session, now, "lease_expired")
+            elif due is Due.UNDO_ENDS:
+                self._forget_removed(self.undoable[what])
             else:
                 queue_name, text = what
                 self._forget_key(self.queues[queue_name], text)
@@ -171,7 +206,7 @@ class Switch:
         self.advance(now)
         if len(self.sessions) >= self.limits.sessions:
             raise TooManySessions(f"The switch has {self.limits.sessions} sessions.")
-        session = Session(token, client, lease, now, now, now + lease)
+        session = Session(self._number(), token, client, lease, now, now, now + lease)
         self.sessions[token] = session
         self._deadlines.set((Due.LEASE_ENDS, token), now + lease)
         self._emit(now, "login", client=client)
@@ -198,7 +233,7 @@ class Switch:
         session.next_transfer_by = now + session.lease
         result = TouchResult(touched=[], unknown=[], not_held=[])
         for id in ids:
-            message = self._messages.get(id)
+            message = self.messages.get(id)
             if message is None:
                 result.unknown.append(id)
             elif message.hold is None or message.hold.session is not session:
@@ -351,6 +386,7 @@ class Switch:
             if (
                 subscription.held < subscription.credit
                 and queue is not None
+                and queue.paused_at is None
                 and (head := queue.head()) is not None
             ):
                 heads.append((head.id, queue, subscription))
@@ -440,34 +476,48 @@ class Switch:
         self._emit(now, "queue_changed", name, client=client)
         return self._info(queue, now)
 
-    def destroy_queue(self, name: str, *, now: float, token: str | None = None) -> None:
-        """Drop the queue and its messages. Raises QueueNotFound, NotOwner."""
+    def destroy_queue(
+        self, name: str, *, now: float, token: str | None = None, undo_for: float = 0.0
+    ) -> UndoInfo | None:
+        """Drop the queue and its messages. Raises QueueNotFound, NotOwner.
+
+        For ``undo_for`` seconds they may be restored, where that has room.
+        """
         client = self._sender(token, now)
-        self._destroy(self._owned_queue(name, token), now, client)
+        queue = self._owned_queue(name, token)
+        messages = sorted(queue.messages(), key=lambda m: m.id)
+        self._destroy(queue, now, client)
+        return self._keep_for_undo("destroyed", queue, messages, undo_for, now)
 
     def purge_queue(
-        self, name: str, state: State | None = None, *, now: float, token: str | None = None
+        self,
+        name: str,
+        state: State | None = None,
+        *,
+        now: float,
+        token: str | None = None,
+        undo_for: float = 0.0,
     ) -> PurgeResult:
         """Drop the messages in one state; without ``state`` those ready or delayed.
 
+        For ``undo_for`` seconds they may be restored, where that has room.
         Raises QueueNotFound, NotOwner.
         """
         client = self._sender(token, now)
         queue = self._owned_queue(name, token)
         states = (State.READY, State.DELAYED) if state is None else (state,)
-        purged = 0
+        messages = [message for each in states for message in queue.messages(each)]
         holders: dict[Session, None] = {}
-        for each in states:
-            for message in list(queue.messages(each)):
-                if message.hold is not None:
-                    holders[message.hold.session] = None
-                self._lose(message, queue)
-                purged += 1
-        detail = f"{purged} {' and '.join(states)}"
+        for message in messages:
+            if message.hold is not None:
+                holders[message.hold.session] = None
+            self._lose(message, queue)
+        detail = f"{len(messages)} {' and '.join(states)}"
         self._emit(now, "purged", name, client=client, detail=detail)
         for session in holders:
             self._rejoin(session, queue, now)
-        return PurgeResult(purged=purged)
+        undo = self._keep_for_undo("purged", queue, messages, undo_for, now)
+        return PurgeResult(purged=len(messages), undo=undo)
 
     def replay_dead(
         self,
@@ -534,7 +584,7 @@ class Switch:
         return queue
 
     def _info(self, queue: Queue, now: float) -> QueueInfo:
-        return snapshot.queue_info(queue, self.consumers.get(queue.name), now)
+        return snapshot.queue_info(self, queue, WaitsFor(self), now)
 
     def _unused_name(self, prefix: str) -> str:
         """A name that nobody can have guessed and subscribed to before."""
@@ -574,6 +624,8 @@ class Switch:
         for key in list(queue.keys):
             self._forget_key(queue, key)
         del self.queues[queue.name]
+        if self.meter is not None:
+            self.meter.forget(queue)
         if queue.owner is not None:
             queue.owner.owned.pop(queue.name, None)
             client = client or queue.owner.client
@@ -619,11 +671,17 @@ class Switch:
         reply_to: str | None,
         ttl: float | None,
         freed: int = 0,
+        answers: str | None = None,
     ) -> Message:
         """Put a message into a queue, where ``freed`` bytes are about to become free."""
         policy = queue.policy
         if queue.length >= policy.max_length:
-            raise QueueFull(f"{queue.name} holds {queue.length} messages, its max_length.")
+            queue.refused += 1
+            queue.refused_at = now
+            raise QueueFull(
+                f"{queue.name} holds {queue.length} messages, its max_length.",
+                verdict=queue_full(queue, now),
+            )
         size = self._checked_size(draft, reply_to)
         key = draft.key
         self._check_room((size if key is None else size + _key_size(draft)) - freed)
@@ -643,13 +701,17 @@ class Switch:
             None,
             size,
         )
-        self._messages[message.id] = message
+        message.answers = answers
+        self.messages[message.id] = message
         self.bytes += size
         queue.bytes += size
         queue.sent += 1
+        self.sent += 1
         if key is not None:
             self._remember_key(queue, draft, message.id, now)
-        self._emit(now, "sent", queue.name, message.id, sender, draft.payload[:KEPT_LENGTH])
+        parent = None if draft.headers is None else parent_of(draft.headers)
+        summary = draft.payload[:KEPT_LENGTH]
+        self._emit(now, "sent", queue.name, message.id, sender, summary, parent)
         if draft.delay > 0:
             self._delay(message, queue, draft.delay, now)
         else:
@@ -913,7 +975,7 @@ class Switch:
         heads = []
         for name in wait.session.subscriptions:
             queue = self.queues.get(name)
-            if queue is not None and (head := queue.head()) is not None:
+            if queue is not None and queue.paused_at is None and (head := queue.head()) is not None:
                 heads.append((head.id, queue))
         if not heads:
             return
@@ -949,6 +1011,7 @@ class Switch:
         message.delivery_count += 1
         queue.held[message.id] = message
         queue.delivered += 1
+        self.delivered += 1
         session.held[number] = message
         subscription = session.subscriptions.get(queue.name)
         if subscription is not None:
@@ -957,6 +1020,8 @@ class Switch:
             self._deadlines.cancel((Due.EXPIRY, message.id))
         if queue.policy.ack_timeout is not None:
             self._arm_ack_timeout(message, hold, queue, now)
+        if self.meter is not None:
+            self.meter.handed_over(queue, message, now)
         self._emit(now, "delivered", queue.name, message.id, session.client, None)
         return number, message
 
@@ -966,7 +1031,7 @@ class Switch:
         if consumers is None:
             return
         waits = consumers.waits
-        while waits and queue.head() is not None:
+        while waits and queue.paused_at is None and queue.head() is not None:
             wait, _ = waits.popitem(last=False)
             if type(wait) is Stream:
                 # Without room it is out, and ``grant`` brings it back. Without credit, which a
@@ -1028,7 +1093,7 @@ class Switch:
         result = NackResult(released=[], unknown=[], not_held=[])
         foreign = False
         for id in ids:
-            message = self._messages.get(id)
+            message = self.messages.get(id)
             if message is None:
                 result.unknown.append(id)
             elif message.hold is None or message.hold.session is not session:
@@ -1059,7 +1124,7 @@ class Switch:
         result = AckResult(acked=[], unknown=[], not_held=[])
         foreign = False
         for id in ids:
-            message = self._messages.get(id)
+            message = self.messages.get(id)
             if message is None:
                 result.unknown.append(id)
             elif message.hold is None or message.hold.session is not session:
@@ -1074,13 +1139,17 @@ class Switch:
         self, message: Message, session: Session, now: float, kind: EventKind
     ) -> None:
         queue = self.queues[message.queue]
+        if self.meter is not None:
+            assert message.hold is not None
+            self.meter.finished(queue, message, message.hold.since, now)
         self._remove(message, queue)
         queue.acked += 1
+        self.finished += 1
         self._emit(now, kind, queue.name, message.id, session.client)
         self._rejoin(session, queue, now)
 
     def _reply(self, session: Session, reply: OutgoingReply, now: float) -> ReplyResult:
-        message = self._messages.get(reply.id)
+        message = self.messages.get(reply.id)
         if message is None:
             return ReplyResult(id=None, state="unknown")
         if message.hold is None or message.hold.session is not session:
@@ -1097,7 +1166,14 @@ class Switch:
         elif (target := self.queues.get(message.reply_to)) is not None:
             draft = Draft(reply.payload, correlation_id, headers=reply.headers, error=reply.error)
             id = self._enqueue(
-                target, draft, session.client, now, reply_to=None, ttl=None, freed=message.size
+                target,
+                draft,
+                session.client,
+                now,
+                reply_to=None,
+                ttl=None,
+                freed=message.size,
+                answers=message.queue,
             ).id
         self._finish_message(message, session, now, "replied")
         return ReplyResult(id=id, state="caller_gone" if id is None else None)
@@ -1129,10 +1205,14 @@ class Switch:
         queue = self.queues[message.queue]
         self._release(message)
         self._emit(now, "released", queue.name, message.id, session.client, cause)
+        if cause != "poll_lost":
+            if message.returns is None:
+                message.returns = deque(maxlen=KEPT_RETURNS)
+            message.returns.append(Return(session.client, now, cause))
         limit = queue.policy.max_deliveries
         if message.expires_at is not None and message.expires_at <= now:
             self._expire(message, queue, now)
-        elif limit is not None and message.delivery_count >= limit:
+        elif limit is not None and message.delivery_count >= limit and cause != "operator":
             self._die(message, queue, now, "max_deliveries")
         else:
             if message.expires_at is not None:
@@ -1157,7 +1237,6 @@ class Switch:
             self._expire(message, queue, now)
             return
         del queue.delayed[message.id]
-        message.due_at = None
         queue.restore(message)
         self._offer(queue, now)
 
@@ -1188,7 +1267,7 @@ class Switch:
         """Delete one message in whatever state it is. Raises QueueNotFound, MessageNotFound."""
         client = self._sender(token, now)
         queue = self._queue(name)
-        message = self._messages.get(id)
+        message = self.messages.get(id)
         if message is None or message.queue != name:
             raise MessageNotFound(f"There is no message {id} in {name}.")
         hold = message.hold
@@ -1217,7 +1296,7 @@ class Switch:
             if message.state is not State.HELD:
                 queue.remove(message)
             self._cancel_deadlines(message)
-        del self._messages[message.id]
+        del self.messages[message.id]
         self.bytes -= message.size
         queue.bytes -= message.size
 
@@ -1226,6 +1305,198 @@ class Switch:
             self._deadlines.cancel((Due.EXPIRY, message.id))
         if message.due_at is not None:
             self._deadlines.cancel((Due.DELAY_ENDS, message.id))
+
+    # -- for operators ------------------------------------------------------------------------
+
+    def pause_queue(self, name: str, *, now: float, token: str | None = None) -> QueueInfo:
+        """Hand out no message of the queue until ``resume_queue``; it takes messages as before.
+
+        Raises QueueNotFound, NotOwner.
+        """
+        client = self._sender(token, now)
+        queue = self._owned_queue(name, token)
+        if queue.paused_at is None:
+            queue.paused_at = now
+            self._emit(now, "paused", name, client=client)
+        return self._info(queue, now)
+
+    def resume_queue(self, name: str, *, now: float, token: str | None = None) -> QueueInfo:
+        """Hand out messages again. Raises QueueNotFound, NotOwner."""
+        client = self._sender(token, now)
+        queue = self._owned_queue(name, token)
+        if queue.paused_at is not None:
+            queue.paused_at = None
+            self._emit(now, "unpaused", name, client=client)
+            self._offer(queue, now)
+        return self._info(queue, now)
+
+    def requeue(
+        self, name: str, ids: Iterable[int] | None = None, *, now: float, token: str | None = None
+    ) -> RequeueResult:
+        """Take held messages, those named or all, from their holders: they are ready again.
+
+        Raises QueueNotFound, NotOwner.
+        """
+        self._sender(token, now)
+        queue = self._owned_queue(name, token)
+        result = RequeueResult(requeued=0, not_held=0)
+        for id in sorted(queue.held if ids is None else set(ids)):
+            message = queue.held.get(id)
+            if message is None:
+                result.not_held += 1
+            else:
+                self._give_back(message, now, "operator")
+                result.requeued += 1
+        return result
+
+    def move_messages(
+        self,
+        name: str,
+        target: str,
+        *,
+        now: float,
+        ids: Iterable[int] | None = None,
+        state: State | None = None,
+        token: str | None = None,
+    ) -> MoveResult:
+        """Put messages, those named or all in one state, into another queue, in the order of their
+        ids. Dead ones are ready there, with count 0 and no expiry; held ones cannot be moved.
+
+        Raises QueueNotFound, NotOwner, InvalidRequest.
+        """
+        client = self._sender(token, now)
+        source = self._owned_queue(name, token)
+        queue = self._queue(target)
+        if queue is source:
+            raise InvalidRequest("The messages are in that queue already.")
+        if ids is None:
+            states = (State.READY, State.DELAYED) if state is None else (state,)
+            ids = [message.id for each in states for message in source.messages(each)]
+        result = MoveResult(moved=0, not_movable=0, no_room=0)
+        for id in sorted(set(ids)):
+            message = self.messages.get(id)
+            if message is None or message.queue != name or message.state is State.HELD:
+                result.not_movable += 1
+            elif queue.length >= queue.policy.max_length:
+                result.no_room += 1
+            else:
+                self._move(message, source, queue, client, now)
+                result.moved += 1
+        self._offer(queue, now)
+        return result
+
+    def _move(
+        self, message: Message, source: Queue, target: Queue, client: str | None, now: float
+    ) -> None:
+        source.remove(message)
+        source.bytes -= message.size
+        target.bytes += message.size
+        message.queue = target.name
+        if message.state is State.DELAYED:
+            target.delayed[message.id] = message
+        else:
+            if message.state is State.DEAD:
+                message.death = None
+                message.delivery_count = 0
+                message.expires_at = None
+            target.restore(message)
+        self._emit(now, "moved", source.name, message.id, client, f"to {target.name}")
+
+    def end_session(self, id: int, *, now: float) -> None:
+        """End a session by the number that names it: what it holds goes to others.
+
+        Its client finds that it must log in again. Raises SessionNotFound.
+        """
+        self.advance(now)
+        self._end_session(self._session_by_id(id), now, "ended")
+
+    def _session_by_id(self, id: int) -> Session:
+        for session in self.sessions.values():
+            if session.id == id:
+                return session
+        raise SessionNotFound(f"There is no session {id}; it may have ended.")
+
+    def _keep_for_undo(
+        self,
+        action: Literal["purged", "destroyed"],
+        queue: Queue,
+        messages: list[Message],
+        seconds: float,
+        now: float,
+    ) -> UndoInfo | None:
+        size = sum(message.size for message in messages)
+        if seconds <= 0 or queue.owner is not None or size > self.limits.undo_bytes:
+            return None
+        while self.undoable and self.undo_bytes + size > self.limits.undo_bytes:
+            self._forget_removed(next(iter(self.undoable.values())))
+        until = now + seconds
+        removed = Removed(
+            self._number(), action, queue.name, queue.policy, messages, size, now, until
+        )
+        self.undoable[removed.id] = removed
+        self.undo_bytes += size
+        self._deadlines.set((Due.UNDO_ENDS, removed.id), until)
+        return removed.info()
+
+    def _forget_removed(self, removed: Removed) -> None:
+        del self.undoable[removed.id]
+        self.undo_bytes -= removed.size
+        self._deadlines.cancel((Due.UNDO_ENDS, removed.id))
+
+    def list_undo(self, *, now: float) -> list[UndoInfo]:
+        """What may be restored, the oldest first."""
+        self.advance(now)
+        return [removed.info() for removed in self.undoable.values()]
+
+    def undo(self, id: int, *, now: float) -> RestoreResult:
+        """Restore what a purge or a destruction removed, all of it or nothing.
+
+        Messages are in their original places, and those that were held are ready; what expired
+        meanwhile expires. Keys that were remembered stay forgotten.
+        Raises UndoNotFound, QueueFull, SwitchFull, TooManyQueues, NameTaken.
+        """
+        self.advance(now)
+        removed = self.undoable.get(id)
+        if removed is None:
+            raise UndoNotFound("It can no longer be undone.")
+        self._check_room(removed.size)
+        queue = self.queues.get(removed.queue)
+        alive = sum(message.state is not State.DEAD for message in removed.messages)
+        length = 0 if queue is None else queue.length
+        policy = removed.policy if queue is None else queue.policy
+        if length + alive > policy.max_length:
+            raise QueueFull(f"{removed.queue} has no room for {alive} messages.")
+        created = queue is None
+        if queue is None:
+            queue = self._create(removed.queue, removed.policy, None, None, now)
+        self._forget_removed(removed)
+        self._emit(now, "restored", queue.name, detail=f"{len(removed.messages)} {removed.action}")
+        for message in removed.messages:
+            self._bring_back(message, queue, now)
+        while len(queue.dead) > queue.policy.max_dead:
+            self._drop_oldest_dead(queue, now)
+        self._offer(queue, now)
+        return RestoreResult(queue=queue.name, restored=len(removed.messages), created=created)
+
+    def _bring_back(self, message: Message, queue: Queue, now: float) -> None:
+        """Put a message that was removed into its place."""
+        self.messages[message.id] = message
+        self.bytes += message.size
+        queue.bytes += message.size
+        call = None if message.reply_to is None else self.calls.get(message.reply_to)
+        if call is not None and call.request == message.id:
+            call.lost = False
+        if message.state is State.DEAD:
+            queue.dead[message.id] = message
+            return
+        if message.state is State.DELAYED and message.due_at is not None and message.due_at > now:
+            self._delay(message, queue, message.due_at - now, now)
+        else:
+            queue.restore(message)
+        if message.expires_at is not None:
+            self._deadlines.set((Due.EXPIRY, message.id), message.expires_at)
+            if message.expires_at <= now:
+                self._expire(message, queue, now)
 
     # -- calls --------------------------------------------------------------------------------
 
@@ -1259,7 +1530,10 @@ class Switch:
             self._forget_key(queue, draft.key)
         consumers = self.consumers.get(name)
         if not wait_for_server and (consumers is None or not consumers.sessions):
-            raise NoServer(f"Nobody serves {check_name(name)}.")
+            raise NoServer(
+                f"Nobody serves {check_name(name)}.",
+                verdict=without_server(name, consumers, None, now),
+            )
         if not wait_for_server:
             self._queue(name)
         reply_to = self._unused_name("call")
@@ -1269,7 +1543,7 @@ class Switch:
             self._check_room(self._checked_size(draft, reply_to) + _key_size(draft))
             queue = self._create(name, self._default_policy, None, sender, now)
         message = self._enqueue(queue, draft, sender, now, reply_to=reply_to, ttl=timeout)
-        call = Call(message.id, name, reply_to, draft.key)
+        call = Call(message.id, name, reply_to, draft.key, parent_of(draft.headers), sender)
         self.calls[reply_to] = call
         if call.key is not None:
             queue.keys[call.key].call = call
@@ -1291,6 +1565,8 @@ class Switch:
             wait.done = True
             return wait
         call.waits[wait] = None
+        if call.parent is not None:
+            self.children.setdefault(call.parent, {})[call.request] = None
         self._waits[wait.number] = wait
         self._deadlines.set((_WAIT_ENDS, wait.number), now + timeout)
         return wait
@@ -1298,8 +1574,16 @@ class Switch:
     def _drop_wait(self, wait: CallWait) -> None:
         call = wait.call
         call.waits.pop(wait, None)
+        if not call.waits:
+            self._nobody_waits(call)
         if not call.waits and self._key_record(call) is None:
             self.calls.pop(call.reply_to, None)
+
+    def _nobody_waits(self, call: Call) -> None:
+        if call.parent is not None and (calls := self.children.get(call.parent)) is not None:
+            calls.pop(call.request, None)
+            if not calls:
+                del self.children[call.parent]
 
     def _key_record(self, call: Call) -> KeyRecord | None:
         """The key of a call, while it is remembered."""
@@ -1347,6 +1631,7 @@ class Switch:
             self._deadlines.cancel((_WAIT_ENDS, wait.number))
             self.woken.append(wait)
         call.waits.clear()
+        self._nobody_waits(call)
         if record is None:
             del self.calls[call.reply_to]
         else:
@@ -1360,11 +1645,11 @@ class Switch:
         if isinstance(wait, CallWait):
             call = wait.call
             del self._waits[wait.number]
-            message = self._messages.get(call.request)
+            message = self.messages.get(call.request)
             if message is None:
                 wait.verdict = self._explain(call.request, now).verdict
             else:
-                wait.verdict = self._verdict(message, now)
+                wait.verdict = explain_message(self, message, WaitsFor(self), now)
             self._emit(now, "call_timeout", call.queue, call.request)
             self._drop_wait(wait)
         elif isinstance(wait, TraceWait):
@@ -1381,11 +1666,12 @@ class Switch:
         state: State | None = None,
         after: int = 0,
         limit: int = 100,
+        search: str | None = None,
     ) -> MessageList:
         """A page of a queue's messages, payloads cut. Raises QueueNotFound."""
         self.advance(now)
         queue = self._queue(name)
-        return snapshot.page_of_messages(queue, state, after, limit, self.caller_of)
+        return snapshot.page_of_messages(queue, state, after, limit, self.caller_of, search)
 
     def explain(self, id: int, *, now: float) -> MessageReport:
         """Where a message is and why; one that has ended is taken from the trace.
@@ -1397,6 +1683,16 @@ class Switch:
         if report.message is None and not report.events:
             raise MessageNotFound(f"No message {id} is here, and the trace remembers none.")
         return report
+
+    def explain_session(self, id: int, *, now: float) -> SessionInfo:
+        """A session, by the number that names it. Raises SessionNotFound."""
+        self.advance(now)
+        return snapshot.session_info(self, self._session_by_id(id), WaitsFor(self), now)
+
+    def waits_for(self, *, now: float) -> WaitGraph:
+        """Who waits for whom."""
+        self.advance(now)
+        return WaitsFor(self).graph()
 
     def diagnostics(self, *, now: float) -> Diagnostics:
         """The whole switch at ``now``."""
@@ -1433,30 +1729,30 @@ class Switch:
         return "waiting" if waiting else "gone"
 
     def _explain(self, id: int, now: float) -> MessageReport:
-        message = self._messages.get(id)
+        message = self.messages.get(id)
         events = self.trace.of_message(id)
         if message is not None:
             return MessageReport(
                 id=id,
                 message=snapshot.message_info(message, self.caller_of(message), cut=None),
-                verdict=self._verdict(message, now),
+                verdict=explain_message(self, message, WaitsFor(self), now),
                 events=events,
+                tree=snapshot.call_tree(self, id),
             )
         fate = [event for event in events if event.kind not in ("call_timeout", "caller_gone")]
         cleared = None
         if fate:
-            for event in self.trace.newest_first():
-                if event.number <= fate[-1].number:
-                    break
+            since = self.trace.since(fate[-1].number, "purged", "queue_destroyed")
+            for event in since:
                 if clears(event, fate[-1]):
                     cleared = event
         return MessageReport(
-            id=id, message=None, verdict=explain_ended(id, fate, cleared, now), events=events
+            id=id,
+            message=None,
+            verdict=explain_ended(fate, cleared, now),
+            events=events,
+            tree=snapshot.call_tree(self, id) if events else None,
         )
-
-    def _verdict(self, message: Message, now: float) -> Verdict:
-        consumers = self.consumers.get(message.queue)
-        return explain_message(message, self.queues[message.queue], consumers, now)
 
     # -- numbers and events -------------------------------------------------------------------
 

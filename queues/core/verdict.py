@@ -1,8 +1,13 @@
-"""Verdicts: why a message or a service is where it is, and what to do about it."""
+"""Verdicts: why a message, a queue or a session is where it is, and what to do about it.
+
+Several things may be true at once. They are found in the order of what matters most to whoever
+asks: the first makes the verdict, the others follow in ``also``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from .messages import Message, State
@@ -11,18 +16,43 @@ if TYPE_CHECKING:
     from .events import Event
     from .queue import Queue
     from .sessions import Consumers, Session
+    from .switch import Switch
+    from .waits_for import WaitsFor
 
 ServiceStatus = Literal["running", "never_started", "stopped", "crashed_or_deadlocked"]
+Level = Literal["ok", "warning", "stuck"]
+
+#: Seconds after which something ordinary is worth a look.
+SLOW = 10.0
+#: Hand-overs that came to nothing after which that is what matters.
+MANY_RETURNS = 2
+#: Names that a sentence has room for.
+MOST_NAMES = 3
+#: Names and ids in one piece of evidence.
+MOST_EVIDENCE = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something else that is true, by its code and one plain sentence."""
+
+    code: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """An explanation: a stable code, one plain sentence, what to do next, and the evidence."""
+    """An explanation: a stable code, one plain sentence, what to do next, and the evidence.
+
+    ``level`` says how urgent it is. Times in the evidence are seconds since the epoch.
+    """
 
     code: str
+    level: Level
     sentence: str
     next_step: str
     evidence: dict[str, Any] = field(default_factory=dict)
+    also: list[Finding] = field(default_factory=list)
 
 
 def duration(seconds: float) -> str:
@@ -61,55 +91,78 @@ def service_status(consumers: Consumers | None, now: float) -> ServiceStatus:
     return "crashed_or_deadlocked" if crashed else "stopped"
 
 
-def explain_message(
-    message: Message, queue: Queue, consumers: Consumers | None, now: float
-) -> Verdict:
+def _verdict(findings: Iterator[Verdict]) -> Verdict:
+    """The first of the findings, with the others in short."""
+    first, *others = findings
+    also = [*first.also, *(Finding(code=o.code, sentence=o.sentence) for o in others)]
+    return replace(first, also=also) if also else first
+
+
+def _names(names: list[str]) -> str:
+    """Some of the names, and how many more there are."""
+    shown = ", ".join(names[:MOST_NAMES])
+    return shown + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+
+
+def _slow(since: float, now: float) -> Level:
+    return "warning" if now - since > SLOW else "ok"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+# -- messages ---------------------------------------------------------------------------------
+
+
+def explain_message(switch: Switch, message: Message, waits: WaitsFor, now: float) -> Verdict:
     """Why a message that the switch still has is where it is. Changes nothing."""
-    if message.state is State.HELD:
-        return _held(message, queue, now)
-    if message.state is State.DELAYED:
-        assert message.due_at is not None
-        return Verdict(
-            code="delayed",
-            sentence=f"The message becomes ready in {duration(message.due_at - now)}.",
-            next_step="Wait.",
-            evidence={"due_at": message.due_at},
-        )
+    return _verdict(_of_message(switch, message, waits, now))
+
+
+def _of_message(switch: Switch, message: Message, waits: WaitsFor, now: float) -> Iterator[Verdict]:
     if message.state is State.DEAD:
-        return _dead(message, queue, now)
-    return _ready(message, queue, consumers, now)
+        yield _dead(message, now)
+        return
+    queue = switch.queues[message.queue]
+    gone = switch.caller_of(message) == "gone"
+    if message.state is State.DELAYED:
+        yield _delayed(message, now)
+    elif message.state is State.READY:
+        if queue.paused_at is not None:
+            yield _paused(queue, now)
+        if waits.locked(message):
+            yield _deadlock(waits.circle(message), now)
+        if gone:
+            yield _caller_gone(message)
+        consumers = switch.consumers.get(message.queue)
+        yield _ready(message, queue, consumers, waits, now)
+    else:
+        assert message.hold is not None
+        if waits.locked(message):
+            yield _deadlock(waits.circle(message), now)
+        elif len(chain := waits.chain(message)) > 1:
+            yield _waiting_on_call(switch, chain, waits, now)
+        if gone:
+            yield _caller_gone(message)
+        if overdue(message.hold.session, now):
+            yield _held_silent(message, now)
+        elif message.returns is None or len(message.returns) < MANY_RETURNS:
+            yield _held(message, queue, now)
+    limit = queue.policy.max_deliveries
+    if (
+        message.delivery_count
+        and limit is not None
+        and message.delivery_count >= limit - (message.state is not State.HELD)
+    ):
+        yield _about_to_die(message, limit, now)
+    if message.returns is not None:
+        yield _redelivered(message, now)
+    if gone and message.state is State.DELAYED:
+        yield _caller_gone(message)
 
 
-def _held(message: Message, queue: Queue, now: float) -> Verdict:
-    hold = message.hold
-    assert hold is not None
-    session = hold.session
-    waited = duration(now - hold.since)
-    evidence = {
-        "holder": session.client,
-        "since": hold.since,
-        "delivery_count": message.delivery_count,
-        "last_seen": session.last_seen,
-        "ack_timeout": queue.policy.ack_timeout,
-    }
-    if overdue(session, now):
-        return Verdict(
-            code="held_silent",
-            sentence=f"{session.client} has held the message for {waited} and should have asked "
-            f"for more {duration(now - session.next_transfer_by)} ago.",
-            next_step=f"See what {session.client} is doing; it is crashed or deadlocked. "
-            "When its session ends, the message goes to another.",
-            evidence=evidence,
-        )
-    return Verdict(
-        code="held",
-        sentence=f"{session.client} has been working on the message for {waited}.",
-        next_step=f"Wait for {session.client}, or look at what it waits for.",
-        evidence=evidence,
-    )
-
-
-def _dead(message: Message, queue: Queue, now: float) -> Verdict:
+def _dead(message: Message, now: float) -> Verdict:
     death = message.death
     assert death is not None
     causes = {
@@ -117,63 +170,345 @@ def _dead(message: Message, queue: Queue, now: float) -> Verdict:
         "rejected": "a consumer rejected it",
         "expired": "its time to live ended before anyone took it",
     }
+    expired = death.cause == "expired"
     return Verdict(
-        code="dead",
+        code="expired" if expired else "dead",
+        level="warning",
         sentence=f"The message gave up {duration(now - death.at)} ago: {causes[death.cause]}.",
-        next_step=f"Mend the cause, then replay it: POST queues/{queue.name}/replay.",
+        next_step=f"Mend the cause, then replay it: POST queues/{message.queue}/replay.",
         evidence={
             "cause": death.cause,
             "at": death.at,
+            "sent_at": message.sent_at,
+            "expires_at": message.expires_at,
+            "delivery_count": message.delivery_count,
+            **_holders(message),
+        },
+    )
+
+
+def _holders(message: Message) -> dict[str, Any]:
+    """Who had the message before, the last first, and how each hand-over ended."""
+    returns = [] if message.returns is None else list(reversed(message.returns))
+    return {"last_holders": [f"{r.client} ({r.cause})" for r in returns]} if returns else {}
+
+
+def _delayed(message: Message, now: float) -> Verdict:
+    assert message.due_at is not None
+    return Verdict(
+        code="delayed",
+        level="ok",
+        sentence=f"The message becomes ready in {duration(message.due_at - now)}, "
+        f"as its {'sender' if not message.delivery_count else 'last holder'} asked.",
+        next_step="Wait.",
+        evidence={
+            "due_at": message.due_at,
+            "sent_at": message.sent_at,
             "delivery_count": message.delivery_count,
         },
     )
 
 
-def _ready(message: Message, queue: Queue, consumers: Consumers | None, now: float) -> Verdict:
-    waited = duration(now - message.sent_at)
-    status = service_status(consumers, now)
-    evidence: dict[str, Any] = {
-        "sent_at": message.sent_at,
-        "ready": queue.ready,
-        "held": len(queue.held),
+def _paused(queue: Queue, now: float) -> Verdict:
+    assert queue.paused_at is not None
+    return Verdict(
+        code="paused",
+        level="warning",
+        sentence=f"An operator paused {queue.name} {duration(now - queue.paused_at)} ago: "
+        "it takes messages and hands none out.",
+        next_step=f"Resume the queue: POST queues/{queue.name}/resume.",
+        evidence={"queue": queue.name, "since": queue.paused_at, "ready": queue.ready},
+    )
+
+
+def _deadlock(circle: list[Message], now: float) -> Verdict:
+    names = list(dict.fromkeys(m.queue for m in circle))
+    steps = []
+    for message, after in zip(circle, circle[1:] + circle[:1], strict=True):
+        if message.hold is not None:
+            steps.append(
+                f"{message.hold.session.client} holds message {message.id} of {message.queue} "
+                f"and has called {after.queue}"
+            )
+        else:
+            steps.append(
+                f"message {message.id} of {message.queue} waits for whoever holds {after.id}"
+            )
+    since = max(m.hold.since if m.hold is not None else m.sent_at for m in circle)
+    who = f"{names[0]} calls itself" if len(names) == 1 else f"{_and(names)} wait for each other"
+    return Verdict(
+        code="deadlock",
+        level="stuck",
+        sentence=f"Deadlock: {who}. {'; '.join(steps)}. Nobody can go on, "
+        f"since {duration(now - since)}.",
+        next_step="Break the circle: a handler must not wait for a service that waits for it, "
+        "or needs more servers. Dropping one of the messages frees the others now; "
+        "otherwise the first timeout does.",
+        evidence={
+            "since": since,
+            "circle": [
+                {
+                    "message": m.id,
+                    "queue": m.queue,
+                    "state": m.state,
+                    "holder": None if m.hold is None else m.hold.session.client,
+                }
+                for m in circle
+            ],
+        },
+    )
+
+
+def _and(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _waiting_on_call(switch: Switch, chain: list[Message], waits: WaitsFor, now: float) -> Verdict:
+    first, called, last = chain[0], chain[1], chain[-1]
+    assert first.hold is not None
+    end = explain_message(switch, last, waits, now)
+    way = " → ".join(dict.fromkeys(m.queue for m in chain))
+    through = f" ({way})" if len(chain) > 2 else ""
+    return Verdict(
+        code="waiting_on_call",
+        level=end.level,
+        sentence=f"{first.hold.session.client} has held the message for "
+        f"{duration(now - first.hold.since)} and waits for its own call to {called.queue}, made "
+        f"{duration(now - called.sent_at)} ago{through}. At the end of that: {end.sentence}",
+        next_step=end.next_step,
+        evidence={
+            "holder": first.hold.session.client,
+            "since": first.hold.since,
+            "chain": [
+                {
+                    "message": m.id,
+                    "queue": m.queue,
+                    "state": m.state,
+                    "holder": None if m.hold is None else m.hold.session.client,
+                }
+                for m in chain
+            ],
+            "end": end.code,
+            "end_evidence": end.evidence,
+        },
+    )
+
+
+def _caller_gone(message: Message) -> Verdict:
+    return Verdict(
+        code="caller_gone",
+        level="warning",
+        sentence="Nobody waits for the reply to this message any more: "
+        f"its caller, {message.sender or 'a client without a session'}, is gone.",
+        next_step="Drop it if the work is not worth doing: DELETE "
+        f"queues/{message.queue}/messages/{message.id}.",
+        evidence={
+            "caller": message.sender,
+            "sent_at": message.sent_at,
+            "expires_at": message.expires_at,
+            "reply_to": message.reply_to,
+        },
+    )
+
+
+def _held_evidence(message: Message) -> dict[str, Any]:
+    hold = message.hold
+    assert hold is not None
+    return {
+        "holder": hold.session.client,
+        "since": hold.since,
+        "last_seen": hold.session.last_seen,
         "delivery_count": message.delivery_count,
     }
+
+
+def _held_silent(message: Message, now: float) -> Verdict:
+    hold = message.hold
+    assert hold is not None
+    session = hold.session
+    return Verdict(
+        code="held_silent",
+        level="stuck",
+        sentence=f"{session.client} has held the message for {duration(now - hold.since)} and has "
+        f"been silent for {duration(now - session.last_seen)}; it should have asked for more "
+        f"{duration(now - session.next_transfer_by)} ago.",
+        next_step=f"See what {session.client} is doing; it is crashed or deadlocked. "
+        "When its session ends, the message goes to another.",
+        evidence=_held_evidence(message),
+    )
+
+
+def _held(message: Message, queue: Queue, now: float) -> Verdict:
+    hold = message.hold
+    assert hold is not None
+    client = hold.session.client
+    alive = (
+        "it is connected"
+        if hold.session.open
+        else f"it was last heard of {duration(now - hold.session.last_seen)} ago"
+    )
+    return Verdict(
+        code="held",
+        level=_slow(hold.since, now),
+        sentence=f"{client} has been working on the message for {duration(now - hold.since)}; "
+        f"{alive}, and has made no call for it that the switch knows of.",
+        next_step=f"Wait for {client}, or see what it is doing.",
+        evidence={**_held_evidence(message), "ack_timeout": queue.policy.ack_timeout},
+    )
+
+
+def _about_to_die(message: Message, limit: int, now: float) -> Verdict:
+    return Verdict(
+        code="about_to_die",
+        level="warning",
+        sentence=f"The message has been handed out {message.delivery_count} of at most "
+        f"{limit} times: if {'this' if message.state is State.HELD else 'the next'} hand-over "
+        "comes to nothing, it is dead.",
+        next_step="See why its holders fail.",
+        evidence={
+            "delivery_count": message.delivery_count,
+            "max_deliveries": limit,
+            **_holders(message),
+        },
+    )
+
+
+def _redelivered(message: Message, now: float) -> Verdict:
+    assert message.returns is not None
+    last = message.returns[-1]
+    times = _count(message.delivery_count, "time")
+    evidence = {
+        "delivery_count": message.delivery_count,
+        "last_returned_at": last.at,
+        **_holders(message),
+    }
+    held = ""
+    if message.hold is not None:
+        held = f"; {message.hold.session.client} has it now"
+        evidence |= _held_evidence(message)
+    return Verdict(
+        code="redelivered",
+        level="warning",
+        sentence=f"The message has been handed out {times} and came back, last from "
+        f"{last.client} {duration(now - last.at)} ago ({last.cause}){held}.",
+        next_step="See why its holders fail; a max_deliveries sets such messages aside.",
+        evidence=evidence,
+    )
+
+
+def _ready(
+    message: Message,
+    queue: Queue,
+    consumers: Consumers | None,
+    waits: WaitsFor,
+    now: float,
+) -> Verdict:
+    verdict = without_server(queue.name, consumers, message.sent_at, now)
+    if verdict is not None:
+        return verdict
+    assert consumers is not None
+    waited = duration(now - message.sent_at)
+    busy = queue.held
+    ahead = queue.ahead_of(message)
+    evidence: dict[str, Any] = {
+        "sent_at": message.sent_at,
+        "ahead": ahead,
+        "held": len(busy),
+        "servers": len(consumers.sessions),
+        "delivery_count": message.delivery_count,
+    }
+    behind = f"behind {_count(ahead, 'message')}" if ahead else "as the next one"
+    also: list[Finding] = []
+    # In the order of their hand-over: the first is held longest.
+    oldest = next(iter(busy.values()), None)
+    if oldest is None or oldest.hold is None:
+        holding = "its servers have room for none: they hold no message of it"
+    else:
+        holders = list(dict.fromkeys(m.hold.session.client for m in _some(busy) if m.hold))
+        evidence["holders"] = holders
+        evidence["oldest_held_since"] = oldest.hold.since
+        evidence["oldest_held"] = oldest.id
+        holding = (
+            f"{_count(len(busy), 'message')} {'is' if len(busy) == 1 else 'are'} held by "
+            f"{_names(holders)}, the oldest for {duration(now - oldest.hold.since)}"
+        )
+        if len(chain := waits.chain(oldest)) > 1:
+            way = " → ".join(dict.fromkeys(m.queue for m in chain))
+            also.append(
+                Finding(
+                    code="waiting_on_call",
+                    sentence=f"The oldest of them waits for a call: {way}.",
+                )
+            )
+    return Verdict(
+        code="queued",
+        level=_slow(message.sent_at, now),
+        sentence=f"The message has waited for {waited} in {queue.name}, {behind}; {holding}.",
+        next_step="Wait, or start another server.",
+        evidence=evidence,
+        also=also,
+    )
+
+
+def _some(messages: dict[int, Message]) -> list[Message]:
+    return [message for _, message in zip(range(MOST_EVIDENCE), messages.values(), strict=False)]
+
+
+def without_server(
+    name: str, consumers: Consumers | None, since: float | None, now: float
+) -> Verdict | None:
+    """Why nobody takes what has waited since ``since``, or would come now; None if somebody may."""
+    status = service_status(consumers, now)
+    so_far = "" if since is None else f"The message has waited for {duration(now - since)}; "
+    evidence: dict[str, Any] = {"queue": name} if since is None else {"queue": name, "since": since}
     if status == "never_started":
         return Verdict(
             code="never_started",
-            sentence=f"The message has waited for {waited}; "
-            f"no server has ever subscribed to {queue.name}.",
-            next_step=f"Start a server for {queue.name}.",
+            level="stuck",
+            sentence=_capital(f"{so_far}no server has ever subscribed to {name}."),
+            next_step=f"Start a server for {name}.",
             evidence=evidence,
         )
     assert consumers is not None
     if not consumers.sessions:
         left = consumers.left
         assert left is not None
+        there = _count(consumers.ever, "server")
         return Verdict(
             code="server_left",
-            sentence=f"The message has waited for {waited}; the last server of {queue.name}, "
-            f"{left.client}, left {duration(now - left.at)} ago ({left.reason}).",
-            next_step=f"Start a server for {queue.name} again.",
-            evidence={**evidence, "client": left.client, "at": left.at, "reason": left.reason},
+            level="stuck",
+            sentence=f"{so_far}{name} has had {there}, and the "
+            f"last, {left.client}, left {duration(now - left.at)} ago ({left.reason}).",
+            next_step=f"Start a server for {name} again.",
+            evidence={
+                **evidence,
+                "client": left.client,
+                "left_at": left.at,
+                "reason": left.reason,
+                "servers_ever": consumers.ever,
+            },
         )
-    names = sorted({session.client for session in consumers.sessions.values()})
-    evidence["consumers"] = names[:10]
     if status == "crashed_or_deadlocked":
+        names = sorted({session.client for session in consumers.sessions.values()})
+        last_seen = max(session.last_seen for session in consumers.sessions.values())
         return Verdict(
             code="servers_silent",
-            sentence=f"The message has waited for {waited}; every server of {queue.name} "
-            "is past the time of its next Transfer.",
-            next_step=f"See what {', '.join(names[:3])} is doing; it is crashed or deadlocked.",
-            evidence=evidence,
+            level="stuck",
+            sentence=_capital(
+                f"{so_far}every server of {name} is past the time of its next "
+                f"Transfer, and the last was heard of {duration(now - last_seen)} ago."
+            ),
+            next_step=f"See what {_names(names)} is doing; it is crashed or deadlocked.",
+            evidence={**evidence, "servers": names[:MOST_EVIDENCE], "last_seen": last_seen},
         )
-    return Verdict(
-        code="queued",
-        sentence=f"The message has waited for {waited} in {queue.name}, where {queue.ready} are "
-        f"ready and {len(queue.held)} held; {len(consumers.sessions)} server(s) take them in turn.",
-        next_step="Wait, or start another server.",
-        evidence=evidence,
-    )
+    return None
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+# -- messages that have ended -----------------------------------------------------------------
 
 
 def clears(event: Event, last: Event) -> bool:
@@ -187,7 +522,7 @@ def clears(event: Event, last: Event) -> bool:
     return event.kind == "purged" and any(each in purged for each in state.split())
 
 
-def explain_ended(message: int, events: list[Event], cleared: Event | None, now: float) -> Verdict:
+def explain_ended(events: list[Event], cleared: Event | None, now: float) -> Verdict:
     """What became of a message that the switch no longer has, from the events that moved it.
 
     ``cleared`` is the purge or the destruction of its queue, where there was one since.
@@ -195,37 +530,206 @@ def explain_ended(message: int, events: list[Event], cleared: Event | None, now:
     if not events:
         return Verdict(
             code="forgotten",
+            level="ok",
             sentence="The message is gone, and the trace no longer shows it.",
             next_step="Nothing is left to do.",
         )
     last = events[-1]
     ago = duration(now - last.at)
     evidence = {"at": last.at, "client": last.client, "detail": last.detail}
+    expired = last.kind == "dropped" and last.detail == "expired"
+    kind = "expired" if expired else last.kind
     sentences = {
         "acked": f"{last.client} acknowledged the message {ago} ago.",
         "replied": f"{last.client} answered the message {ago} ago.",
         "dropped": f"The message was dropped {ago} ago ({last.detail}).",
+        "expired": f"The time to live of the message ended {ago} ago, before anyone took it; "
+        "it was dropped.",
     }
-    if last.kind in sentences:
+    if kind in sentences:
         return Verdict(
-            code=last.kind,
-            sentence=sentences[last.kind],
-            next_step="Nothing is left to do.",
+            code=kind,
+            level="warning" if expired else "ok",
+            sentence=sentences[kind],
+            next_step="Send it again if it still matters, with a longer ttl or more servers."
+            if expired
+            else "Nothing is left to do.",
             evidence=evidence,
         )
     if cleared is not None:
         verb = "purged" if cleared.kind == "purged" else "destroyed"
         return Verdict(
             code=verb,
+            level="warning",
             sentence=f"The queue {cleared.queue} was {verb} {duration(now - cleared.at)} ago, "
             "and the message with it.",
             next_step="Send it again if it still matters.",
-            evidence={"at": cleared.at, "queue": cleared.queue},
+            evidence={"at": cleared.at, "queue": cleared.queue, "client": cleared.client},
         )
     return Verdict(
         code="forgotten",
+        level="ok",
         sentence=f"The message is gone, and the trace no longer shows how; "
         f"its last known event is “{last.kind}”, {ago} ago.",
         next_step="Nothing is left to do.",
         evidence=evidence,
     )
+
+
+# -- queues -----------------------------------------------------------------------------------
+
+
+def explain_queue(switch: Switch, queue: Queue, waits: WaitsFor, now: float) -> Verdict:
+    """How the service behind a queue is doing. Changes nothing."""
+    return _verdict(_of_queue(switch, queue, waits, now))
+
+
+def _of_queue(switch: Switch, queue: Queue, waits: WaitsFor, now: float) -> Iterator[Verdict]:
+    if queue.paused_at is not None:
+        yield _paused(queue, now)
+    if queue.length >= queue.policy.max_length:
+        yield queue_full(queue, now)
+    consumers = switch.consumers.get(queue.name)
+    head = queue.head()
+    held = next(iter(queue.held.values()), None)
+    if head is not None:
+        yield explain_message(switch, head, waits, now)
+    elif held is not None:
+        yield explain_message(switch, held, waits, now)
+    elif service_status(consumers, now) == "running":
+        yield _plain(queue, "idle", "Its servers wait for messages.", "Nothing is to be done.")
+    elif consumers is None or not consumers.ever:
+        yield _plain(
+            queue, "unused", "No server has ever subscribed.", "Start a server when it is needed."
+        )
+    else:
+        yield _plain(
+            queue,
+            "no_server",
+            "Its servers are gone or silent, and nothing waits for them.",
+            "Start a server when it is needed.",
+        )
+    if queue.dead:
+        oldest = next(iter(queue.dead.values()))
+        assert oldest.death is not None
+        yield Verdict(
+            code="dead_messages",
+            level="warning",
+            sentence=f"{_count(len(queue.dead), 'dead message')} {_are(len(queue.dead))} kept in "
+            f"{queue.name}, the first of them for {duration(now - oldest.death.at)}.",
+            next_step=f"Mend the cause, then replay them: POST queues/{queue.name}/replay.",
+            evidence={"dead": len(queue.dead), "oldest": oldest.id},
+        )
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _plain(queue: Queue, code: str, sentence: str, next_step: str) -> Verdict:
+    return Verdict(
+        code=code,
+        level="ok",
+        sentence=sentence,
+        next_step=next_step,
+        evidence={"queue": queue.name, "delayed": len(queue.delayed)},
+    )
+
+
+def queue_full(queue: Queue, now: float) -> Verdict:
+    """Why a queue takes no more."""
+    refused = ""
+    if queue.refused_at is not None:
+        refused = (
+            f"; {_count(queue.refused, 'message')} {'was' if queue.refused == 1 else 'were'} "
+            f"refused, the last {duration(now - queue.refused_at)} ago"
+        )
+    return Verdict(
+        code="queue_full",
+        level="stuck",
+        sentence=f"{queue.name} is full: it holds {queue.length:,} messages, its "
+        f"max_length{refused}.",
+        next_step="Start more servers, let senders wait, or raise max_length: "
+        f"PATCH queues/{queue.name}.",
+        evidence={
+            "queue": queue.name,
+            "length": queue.length,
+            "max_length": queue.policy.max_length,
+            "refused": queue.refused,
+            "last_refused_at": queue.refused_at,
+        },
+    )
+
+
+# -- sessions ---------------------------------------------------------------------------------
+
+
+def explain_session(switch: Switch, session: Session, waits: WaitsFor, now: float) -> Verdict:
+    """What a session is doing. Changes nothing."""
+    return _verdict(_of_session(switch, session, waits, now))
+
+
+def _of_session(switch: Switch, session: Session, waits: WaitsFor, now: float) -> Iterator[Verdict]:
+    # The oldest hand-over first; those beyond would tell nothing new.
+    held = [m for _, m in zip(range(MOST_EVIDENCE), session.held.values(), strict=False)]
+    locked = next((m for m in held if waits.locked(m)), None)
+    waiting = next((m for m in held if switch.children.get(m.id)), None)
+    evidence = {
+        "client": session.client,
+        "since": session.since,
+        "last_seen": now if session.open else session.last_seen,
+        "held": len(session.held),
+        "subscriptions": len(session.subscriptions),
+        "lease": session.lease,
+    }
+    if locked is not None:
+        yield _deadlock(waits.circle(locked), now)
+    elif waiting is not None and len(chain := waits.chain(waiting)) > 1:
+        yield _waiting_on_call(switch, chain, waits, now)
+    if (session.subscriptions or held) and overdue(session, now):
+        yield Verdict(
+            code="silent",
+            level="stuck" if held else "warning",
+            sentence=f"{session.client} has been silent for {duration(now - session.last_seen)} "
+            f"and holds {_count(len(session.held), 'message')}; it should have asked for more "
+            f"{duration(now - session.next_transfer_by)} ago.",
+            next_step="See what it is doing; it is crashed or deadlocked. Ending the session gives "
+            "its messages to others.",
+            evidence=evidence,
+        )
+    elif held:
+        first = held[0].hold
+        assert first is not None
+        yield Verdict(
+            code="working",
+            level=_slow(first.since, now),
+            sentence=f"{session.client} holds {_count(len(session.held), 'message')}, the oldest "
+            f"for {duration(now - first.since)}.",
+            next_step="Wait, or see what it is doing.",
+            evidence={**evidence, "oldest_held": held[0].id, "oldest_held_since": first.since},
+        )
+    elif not session.open:
+        yield Verdict(
+            code="between_requests",
+            level="ok",
+            sentence=f"{session.client} was last heard of {duration(now - session.last_seen)} "
+            f"ago; its lease of {duration(session.lease)} runs.",
+            next_step="Nothing is to be done.",
+            evidence=evidence,
+        )
+    elif session.subscriptions:
+        yield Verdict(
+            code="listening",
+            level="ok",
+            sentence=f"{session.client} waits for messages.",
+            next_step="Nothing is to be done.",
+            evidence=evidence,
+        )
+    else:
+        yield Verdict(
+            code="connected",
+            level="ok",
+            sentence=f"{session.client} is connected and consumes nothing.",
+            next_step="Nothing is to be done.",
+            evidence=evidence,
+        )

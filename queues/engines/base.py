@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 from queues.core.answers import (
     AckResult,
     Diagnostics,
+    Health,
     LoginResult,
     MessageList,
     MessageReport,
+    MoveResult,
     NackResult,
     PurgeResult,
     QueueCreated,
@@ -21,10 +23,15 @@ from queues.core.answers import (
     QueueList,
     ReplayResult,
     ReplyResult,
+    RequeueResult,
+    RestoreResult,
     SendOutcome,
     SendResult,
+    SessionInfo,
     TouchResult,
     TransferResult,
+    UndoInfo,
+    WaitGraph,
 )
 from queues.core.errors import SwitchError
 from queues.core.events import TraceReport
@@ -127,14 +134,22 @@ class Engine(ABC):
         """Change some fields of a queue's policy."""
 
     @abstractmethod
-    async def destroy_queue(self, name: str, *, session: str | None = None) -> None:
-        """Drop a queue and its messages."""
+    async def destroy_queue(
+        self, name: str, *, session: str | None = None, undo_for: float = 0.0
+    ) -> UndoInfo | None:
+        """Drop a queue and its messages; keep them for ``undo_for`` seconds."""
 
     @abstractmethod
     async def purge_queue(
-        self, name: str, state: State | None = None, *, session: str | None = None
+        self,
+        name: str,
+        state: State | None = None,
+        *,
+        session: str | None = None,
+        undo_for: float = 0.0,
     ) -> PurgeResult:
-        """Drop the messages in one state; by default those ready or delayed."""
+        """Drop the messages in one state, by default those ready or delayed; keep them for
+        ``undo_for`` seconds."""
 
     @abstractmethod
     async def replay_dead(
@@ -251,13 +266,69 @@ class Engine(ABC):
 
     @abstractmethod
     async def browse(
-        self, name: str, *, state: State | None = None, after: int = 0, limit: int = 100
+        self,
+        name: str,
+        *,
+        state: State | None = None,
+        after: int = 0,
+        limit: int = 100,
+        search: str | None = None,
     ) -> MessageList:
         """A page of a queue's messages, payloads cut."""
 
     @abstractmethod
     async def drop_message(self, name: str, id: int, *, session: str | None = None) -> None:
         """Delete one message in whatever state it is."""
+
+    @abstractmethod
+    async def pause_queue(self, name: str, *, session: str | None = None) -> QueueInfo:
+        """Hand out no message of the queue until it is resumed."""
+
+    @abstractmethod
+    async def resume_queue(self, name: str, *, session: str | None = None) -> QueueInfo:
+        """Hand out messages again."""
+
+    @abstractmethod
+    async def requeue(
+        self, name: str, ids: Sequence[int] | None = None, *, session: str | None = None
+    ) -> RequeueResult:
+        """Take held messages from their holders: they are ready again."""
+
+    @abstractmethod
+    async def move_messages(
+        self,
+        name: str,
+        target: str,
+        *,
+        ids: Sequence[int] | None = None,
+        state: State | None = None,
+        session: str | None = None,
+    ) -> MoveResult:
+        """Put messages into another queue."""
+
+    @abstractmethod
+    async def end_session(self, id: int) -> None:
+        """End a session by the number that names it."""
+
+    @abstractmethod
+    async def list_undo(self) -> list[UndoInfo]:
+        """What may be restored, the oldest first."""
+
+    @abstractmethod
+    async def undo(self, id: int) -> RestoreResult:
+        """Restore what a purge or a destruction removed."""
+
+    @abstractmethod
+    async def explain_session(self, id: int) -> SessionInfo:
+        """A session, what it holds and waits for, and why."""
+
+    @abstractmethod
+    async def waits_for(self) -> WaitGraph:
+        """Who waits for whom."""
+
+    @abstractmethod
+    async def health(self) -> Health:
+        """How the switch itself is doing."""
 
     @abstractmethod
     async def explain(self, id: int) -> MessageReport:

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 from queues.core.answers import (
     AckResult,
     Diagnostics,
+    Health,
     LoginResult,
     MessageList,
     MessageReport,
+    MoveResult,
     NackResult,
     PurgeResult,
     QueueCreated,
@@ -22,10 +24,15 @@ from queues.core.answers import (
     QueueList,
     ReplayResult,
     ReplyResult,
+    RequeueResult,
+    RestoreResult,
     SendOutcome,
     SendResult,
+    SessionInfo,
     TouchResult,
     TransferResult,
+    UndoInfo,
+    WaitGraph,
 )
 from queues.core.errors import (
     CallTimeout,
@@ -46,6 +53,8 @@ from queues.core.waits import CallWait, Stream, Wait
 
 from .base import Engine, Push, Then
 from .clock import Clock, SystemClock, Timer
+from .health import HealthWatch
+from .latency import LatencyMeter
 
 T = TypeVar("T")
 
@@ -64,7 +73,10 @@ class MemoryEngine(Engine):
         now = self._clock.now()
         # About a million numbers for each second since 1970: more than a switch ever uses, so
         # that a restarted one begins above every number it gave out before.
-        self._switch = Switch(first_id=int(now * 2**20), now=now, limits=limits)
+        self._switch = Switch(
+            first_id=int(now * 2**20), now=now, limits=limits, meter=LatencyMeter()
+        )
+        self._health = HealthWatch(self._loop, self._switch, self._clock)
         self._timer: Timer | None = None
         self._timer_due = 0.0
         self._instant: float | None = None
@@ -133,6 +145,7 @@ class MemoryEngine(Engine):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._health.stop()
         for wait in self._switch.waiting():
             if wait.then is not None:
                 wait.then(wait)
@@ -307,13 +320,20 @@ class MemoryEngine(Engine):
     ) -> QueueInfo:
         return self._do(self._switch.change_queue, name, changes, token=session)
 
-    async def destroy_queue(self, name: str, *, session: str | None = None) -> None:
-        self._do(self._switch.destroy_queue, name, token=session)
+    async def destroy_queue(
+        self, name: str, *, session: str | None = None, undo_for: float = 0.0
+    ) -> UndoInfo | None:
+        return self._do(self._switch.destroy_queue, name, token=session, undo_for=undo_for)
 
     async def purge_queue(
-        self, name: str, state: State | None = None, *, session: str | None = None
+        self,
+        name: str,
+        state: State | None = None,
+        *,
+        session: str | None = None,
+        undo_for: float = 0.0,
     ) -> PurgeResult:
-        return self._do(self._switch.purge_queue, name, state, token=session)
+        return self._do(self._switch.purge_queue, name, state, token=session, undo_for=undo_for)
 
     async def replay_dead(
         self, name: str, ids: Sequence[int] | None = None, *, session: str | None = None
@@ -372,12 +392,63 @@ class MemoryEngine(Engine):
         return self._do(self._switch.reply, reply, token=session)
 
     async def browse(
-        self, name: str, *, state: State | None = None, after: int = 0, limit: int = 100
+        self,
+        name: str,
+        *,
+        state: State | None = None,
+        after: int = 0,
+        limit: int = 100,
+        search: str | None = None,
     ) -> MessageList:
-        return self._do(self._switch.browse, name, state=state, after=after, limit=limit)
+        return self._do(
+            self._switch.browse, name, state=state, after=after, limit=limit, search=search
+        )
 
     async def drop_message(self, name: str, id: int, *, session: str | None = None) -> None:
         self._do(self._switch.drop_message, name, id, token=session)
+
+    async def pause_queue(self, name: str, *, session: str | None = None) -> QueueInfo:
+        return self._do(self._switch.pause_queue, name, token=session)
+
+    async def resume_queue(self, name: str, *, session: str | None = None) -> QueueInfo:
+        return self._do(self._switch.resume_queue, name, token=session)
+
+    async def requeue(
+        self, name: str, ids: Sequence[int] | None = None, *, session: str | None = None
+    ) -> RequeueResult:
+        return self._do(self._switch.requeue, name, ids, token=session)
+
+    async def move_messages(
+        self,
+        name: str,
+        target: str,
+        *,
+        ids: Sequence[int] | None = None,
+        state: State | None = None,
+        session: str | None = None,
+    ) -> MoveResult:
+        return self._do(
+            self._switch.move_messages, name, target, ids=ids, state=state, token=session
+        )
+
+    async def end_session(self, id: int) -> None:
+        self._do(self._switch.end_session, id)
+
+    async def list_undo(self) -> list[UndoInfo]:
+        return self._do(self._switch.list_undo)
+
+    async def undo(self, id: int) -> RestoreResult:
+        return self._do(self._switch.undo, id)
+
+    async def explain_session(self, id: int) -> SessionInfo:
+        return self._do(self._switch.explain_session, id)
+
+    async def waits_for(self) -> WaitGraph:
+        return self._do(self._switch.waits_for)
+
+    async def health(self) -> Health:
+        self.check()
+        return self._health.report(self._clock.now())
 
     async def explain(self, id: int) -> MessageReport:
         return self._do(self._switch.explain, id)

@@ -9,9 +9,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from queues import views
 from queues.core.messages import Draft
 from queues.core.queue import Policy
+from queues.pages import services
 from tests.running import Do, running_switch
 
 SCRIPT = "<script>alert(1)</script>"
@@ -142,7 +142,7 @@ def test_queues_are_filtered_by_kind_and_prefix(client: Client, do: Do[Any]) -> 
 
 
 def test_queues_are_paged(client: Client, do: Do[Any]) -> None:
-    for number in range(views.PAGE + 1):
+    for number in range(services.PAGE + 1):
         do(lambda e, number=number: e.create_queue(f"queue-{number:03}"))
     first = client.get("/queues/?prefix=queue").content.decode()
     assert "queue-099" in first

@@ -1,48 +1,20 @@
-"""The pages that show operators what is happening, complete without JavaScript.
-
-They change nothing, and like the protocol they are open to whoever reaches the address: guard
-that address where more than the host itself can reach it.
-"""
+"""Services, queues, messages and sessions."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from concurrent.futures import CancelledError
-from functools import wraps
-from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from queues.core.answers import QueueKind
-from queues.core.errors import MessageNotFound, QueueNotFound, Unavailable
 from queues.core.messages import State
 from queues.engines import ask, get_engine
 
+from .base import number, page
+
 #: Queues or messages on one page.
 PAGE = 100
-
-View = Callable[..., HttpResponse]
-
-
-def page(view: View) -> View:
-    """A page for looking: never cached, and with a page of its own for each refusal."""
-
-    @require_safe
-    @never_cache
-    @wraps(view)
-    def answer(request: HttpRequest, **fields: Any) -> HttpResponse:
-        try:
-            return view(request, **fields)
-        except (QueueNotFound, MessageNotFound) as error:
-            return render(request, "queues/not_found.html", {"error": error}, status=404)
-        except (Unavailable, TimeoutError, CancelledError) as error:
-            return render(request, "queues/unavailable.html", {"error": error}, status=503)
-
-    return answer
 
 
 @page
@@ -77,7 +49,7 @@ def queue(request: HttpRequest, name: str) -> HttpResponse:
     """A queue and a page of its messages."""
     chosen = request.GET.get("state", "")
     state = State(chosen) if chosen in list(State) else None
-    after = _number(request.GET.get("after", ""))
+    after = number(request.GET.get("after", ""))
     context = {
         "here": "queues",
         "queue": ask(lambda engine: engine.inspect_queue(name)),
@@ -102,13 +74,6 @@ def sessions(request: HttpRequest) -> HttpResponse:
     """Who is logged in, the overdue first."""
     diagnostics = ask(lambda engine: engine.diagnostics())
     return render(request, "queues/sessions.html", {"here": "sessions", "diagnostics": diagnostics})
-
-
-def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        return 0
 
 
 @require_safe
