@@ -50,7 +50,7 @@ def test_a_stuck_event_loop_is_no_crash(
     def stuck(operation: object) -> None:
         raise error
 
-    monkeypatch.setattr(views, "ask", stuck)
+    monkeypatch.setattr(services, "ask", stuck)
     assert "It did not answer in time" in text(client, "/", 503)
 
 
@@ -281,7 +281,7 @@ def test_a_page_that_fails_says_so(do: Do[Any], monkeypatch: pytest.MonkeyPatch)
     def broken(operation: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(views, "ask", broken)
+    monkeypatch.setattr(services, "ask", broken)
     assert "Something broke" in text(Client(raise_request_exception=False), "/", 500)
 
 
