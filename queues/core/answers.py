@@ -278,6 +278,29 @@ class MoveResult:
 
 
 @dataclass(slots=True, kw_only=True)
+class Tally:
+    """What an action on messages would touch if it were done now."""
+
+    messages: int
+    callers: int
+    """Messages to which somebody waits for the reply."""
+    bytes: int
+    undoable: bool
+    """Whether their removal could be undone."""
+    forgets: int
+    """Earlier removals that could no longer be undone then."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SessionTally:
+    """What the end of a session would touch if it came now: the messages that it holds, which go
+    to others, and those in its transient queues, which are dropped."""
+
+    held: Tally
+    owned: Tally
+
+
+@dataclass(slots=True, kw_only=True)
 class RestoreResult:
     """What an undo brought back: the messages, and the queue if it had to be made again."""
 

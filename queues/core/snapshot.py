@@ -19,7 +19,9 @@ from .answers import (
     QueueList,
     ServiceInfo,
     SessionInfo,
+    SessionTally,
     StuckCall,
+    Tally,
     Usage,
 )
 from .limits import MAX_BATCH_BYTES
@@ -231,6 +233,38 @@ def _has(message: Message, text: str) -> bool:
         return True
     headers = message.headers
     return headers is not None and any(text in k or text in v for k, v in headers.items())
+
+
+def tally(switch: Switch, messages: Iterable[Message], *, kept: bool) -> Tally:
+    """What an action on ``messages`` would touch; ``kept`` says whether their queue is one whose
+    removals are kept for an undo."""
+    found = Tally(messages=0, callers=0, bytes=0, undoable=kept, forgets=0)
+    for message in messages:
+        found.messages += 1
+        found.bytes += message.size
+        if message.reply_to is not None and switch.caller_of(message) == "waiting":
+            found.callers += 1
+    limit = switch.limits.undo_bytes
+    if not kept or found.bytes > limit:
+        found.undoable = False
+        return found
+    over = switch.undo_bytes + found.bytes - limit
+    for removed in switch.undoable.values():
+        if over <= 0:
+            break
+        over -= removed.size
+        found.forgets += 1
+    return found
+
+
+def session_tally(switch: Switch, session: Session) -> SessionTally:
+    """What the end of a session would touch."""
+    held = (m for m in session.held.values() if m.queue not in session.owned)
+    owned = (m for name in session.owned for m in switch.queues[name].messages())
+    return SessionTally(
+        held=tally(switch, held, kept=False),
+        owned=tally(switch, owned, kept=False),
+    )
 
 
 def diagnostics(switch: Switch, now: float) -> Diagnostics:

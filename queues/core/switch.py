@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Literal
 
@@ -41,6 +41,8 @@ from .answers import (
     RestoreResult,
     SendResult,
     SessionInfo,
+    SessionTally,
+    Tally,
     TouchResult,
     TransferResult,
     UndoInfo,
@@ -1020,8 +1022,6 @@ class Switch:
             self._deadlines.cancel((Due.EXPIRY, message.id))
         if queue.policy.ack_timeout is not None:
             self._arm_ack_timeout(message, hold, queue, now)
-        if self.meter is not None:
-            self.meter.handed_over(queue, message, now)
         self._emit(now, "delivered", queue.name, message.id, session.client, None)
         return number, message
 
@@ -1442,6 +1442,33 @@ class Switch:
         del self.undoable[removed.id]
         self.undo_bytes -= removed.size
         self._deadlines.cancel((Due.UNDO_ENDS, removed.id))
+
+    def tally(
+        self,
+        name: str,
+        states: Collection[State] = tuple(State),
+        *,
+        now: float,
+        ids: Iterable[int] | None = None,
+    ) -> Tally:
+        """What an action on a queue's messages in some states, those named or all, would touch.
+
+        Raises QueueNotFound.
+        """
+        self.advance(now)
+        queue = self._queue(name)
+        messages: Iterable[Message]
+        if ids is None:
+            messages = (message for state in states for message in queue.messages(state))
+        else:
+            known = (self.messages.get(id) for id in set(ids))
+            messages = (m for m in known if m and m.queue == name and m.state in states)
+        return snapshot.tally(self, messages, kept=queue.owner is None)
+
+    def tally_session(self, id: int, *, now: float) -> SessionTally:
+        """What ``end_session`` would touch. Raises SessionNotFound."""
+        self.advance(now)
+        return snapshot.session_tally(self, self._session_by_id(id))
 
     def list_undo(self, *, now: float) -> list[UndoInfo]:
         """What may be restored, the oldest first."""

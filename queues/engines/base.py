@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -28,6 +28,8 @@ from queues.core.answers import (
     SendOutcome,
     SendResult,
     SessionInfo,
+    SessionTally,
+    Tally,
     TouchResult,
     TransferResult,
     UndoInfo,
@@ -309,6 +311,20 @@ class Engine(ABC):
     @abstractmethod
     async def end_session(self, id: int) -> None:
         """End a session by the number that names it."""
+
+    @abstractmethod
+    async def tally(
+        self,
+        name: str,
+        states: Collection[State] = tuple(State),
+        *,
+        ids: Collection[int] | None = None,
+    ) -> Tally:
+        """What an action on a queue's messages would touch."""
+
+    @abstractmethod
+    async def tally_session(self, id: int) -> SessionTally:
+        """What the end of a session would touch."""
 
     @abstractmethod
     async def list_undo(self) -> list[UndoInfo]:

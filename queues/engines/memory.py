@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -29,6 +29,8 @@ from queues.core.answers import (
     SendOutcome,
     SendResult,
     SessionInfo,
+    SessionTally,
+    Tally,
     TouchResult,
     TransferResult,
     UndoInfo,
@@ -433,6 +435,18 @@ class MemoryEngine(Engine):
 
     async def end_session(self, id: int) -> None:
         self._do(self._switch.end_session, id)
+
+    async def tally(
+        self,
+        name: str,
+        states: Collection[State] = tuple(State),
+        *,
+        ids: Collection[int] | None = None,
+    ) -> Tally:
+        return self._do(self._switch.tally, name, states, ids=ids)
+
+    async def tally_session(self, id: int) -> SessionTally:
+        return self._do(self._switch.tally_session, id)
 
     async def list_undo(self) -> list[UndoInfo]:
         return self._do(self._switch.list_undo)

@@ -258,3 +258,56 @@ def test_a_page_ends_where_headers_are_many(scene: Scene, monkeypatch: pytest.Mo
         found += [message.id for message in page.messages]
         after = page.next
     assert found == ids
+
+
+def test_a_tally_counts_what_an_action_would_touch(scene: Scene) -> None:
+    server = scene.server("worker", "q")
+    scene.call("q", Draft(payload="12345"), timeout=60)
+    held = scene.take(server).id
+    ready = [scene.put("q", "123"), scene.put("q", "12", reply_to="nowhere")]
+    scene.put("q", delay=60)
+    everything = scene.tally("q")
+    assert (everything.messages, everything.callers) == (4, 1)
+    assert everything.bytes == scene.inspect_queue("q").bytes > 0
+    waiting = scene.tally("q", (State.READY, State.DELAYED))
+    assert (waiting.messages, waiting.callers) == (3, 0)
+    some = scene.tally("q", (State.READY,), ids=[held, *ready, ready[0], 1])
+    assert some.messages == 2
+    with pytest.raises(QueueNotFound):
+        scene.tally("none")
+
+
+def test_a_tally_leaves_the_messages_of_other_queues(scene: Scene) -> None:
+    scene.create_queue("q")
+    scene.create_queue("other")
+    assert scene.tally("q", ids=[scene.put("other")]).messages == 0
+
+
+def test_a_tally_says_what_could_be_undone_and_what_no_longer() -> None:
+    scene = Scene(undo_bytes=10)
+    owner = scene.server("asker")
+    transient = scene.create_fresh_queue(token=owner).name
+    scene.create_queue("q")
+    for _ in range(3):
+        scene.put("q", "1234")
+        before = scene.tally("q")
+        scene.purge_queue("q", undo_for=60)
+    assert (before.undoable, before.forgets) == (True, 1)
+    assert len(scene.list_undo()) == 2
+    scene.put("q", "12345678901")
+    assert (scene.tally("q").undoable, scene.tally("q").forgets) == (False, 0)
+    assert not scene.tally(transient).undoable
+
+
+def test_a_tally_of_a_session_is_what_it_holds_and_what_it_owns(scene: Scene) -> None:
+    session = scene.server("worker", "q")
+    id = next(s.id for s in scene.diagnostics().sessions)
+    own = scene.create_fresh_queue(token=session).name
+    scene.subscribe(own, token=session)
+    scene.call("q", Draft(payload="x"), timeout=60)
+    scene.put("q")
+    for _ in range(2):
+        scene.put(own)
+    scene.poll(session, limit=3)
+    found = scene.tally_session(id)
+    assert (found.held.messages, found.held.callers, found.owned.messages) == (2, 1, 2)
