@@ -220,6 +220,7 @@ def test_call_waits_for_a_server_unless_told_not_to(run, client):
                     "id": 7,
                     "verdict": {
                         "code": "never_started",
+                        "level": "stuck",
                         "sentence": "Nobody serves foo.",
                         "next_step": "Start a server for foo.",
                         "evidence": {},
@@ -314,7 +315,7 @@ def test_tail_follows_over_a_restart_and_tells_of_gaps(run, client, monkeypatch)
 def test_the_verbs_that_change_something(run, client):
     client.answers = {"purge": PurgeResult(purged=3)}
     assert run("purge", "foo").out == "purged 3\n"
-    assert run("purge", "foo", "--state", "dead", "--json").out == '{"purged":3}\n'
+    assert run("purge", "foo", "--state", "dead", "--json").out == '{"purged":3,"undo":null}\n'
     assert run("destroy", "foo").out == "destroyed foo\n"
     assert run("ack", "foo", "7").out == "dropped 7\n"
     assert [asked for asked in client.asked if asked != ("close",)] == [

@@ -28,6 +28,10 @@ def queue(name: str, status: str, **fields) -> QueueInfo:
             "kind": "persistent",
             "owner": None,
             "status": status,
+            "verdict": Verdict(
+                code="idle", level="ok", sentence="All is well.", next_step="Nothing."
+            ),
+            "paused": False,
             "ready": 0,
             "delayed": 0,
             "held": 0,
@@ -39,6 +43,7 @@ def queue(name: str, status: str, **fields) -> QueueInfo:
             "sent": 1,
             "delivered": 0,
             "acked": 0,
+            "refused": 0,
             "created_at": 0.0,
             "policy": Policy(),
             **fields,
@@ -133,6 +138,7 @@ def diagnosed(*services: ServiceInfo, **fields) -> Diagnostics:
             "services_left_out": 0,
             "reply_queues": 1,
             "calls": 1,
+            "stuck": [],
             "sessions": [],
             "sessions_left_out": 0,
             "usage": [
@@ -151,14 +157,18 @@ def service(queue: QueueInfo, *messages: MessageInfo, consumers=()) -> ServiceIn
 
 def test_diagnostics_group_services_by_how_they_do():
     silent = SessionInfo(
+        id=3,
         client="cr",
         lease=30.0,
+        verdict=Verdict(code="silent", level="stuck", sentence="It is silent.", next_step="Look."),
         since=0.0,
         last_seen=NOW - 40,
         transferring=0,
         overdue=True,
         subscriptions=["crashed"],
         held=2,
+        holding=[],
+        calls=[],
         owned=[],
     )
     report = diagnosed(
@@ -203,7 +213,7 @@ def test_diagnostics_group_services_by_how_they_do():
 
 
 def test_why_a_message_is_where_it_is():
-    verdict = Verdict(code="held", sentence=f"{EVIL} has it.", next_step="Wait.")
+    verdict = Verdict(code="held", level="ok", sentence=f"{EVIL} has it.", next_step="Wait.")
     events = [
         Event(1, NOW, "sent", "q", 7, "cli", EVIL),
         Event(2, NOW, "delivered", "q", 7, EVIL),
@@ -223,7 +233,9 @@ def test_why_a_message_is_where_it_is():
 
 
 def test_an_ended_message_has_only_its_events():
-    verdict = Verdict(code="acked", sentence="It was acked.", next_step="Nothing is left to do.")
+    verdict = Verdict(
+        code="acked", level="ok", sentence="It was acked.", next_step="Nothing is left to do."
+    )
     report = MessageReport(id=7, message=None, verdict=verdict, events=[])
     assert list(text.report(report, text.plain)) == ["It was acked.", "Nothing is left to do."]
 

@@ -28,6 +28,7 @@ from queues.core.answers import (
 )
 from queues.core.messages import Delivery, Response
 from queues.core.queue import Policy
+from queues.core.verdict import Verdict
 from queues.protocol.frames import MSGPACK, LengthPrefixed, TooLarge, length_prefixed
 
 # -- time -----------------------------------------------------------------------------------------
@@ -79,6 +80,8 @@ def queue_info(name: str = "q", ack_timeout: float | None = None) -> QueueInfo:
         kind="persistent",
         owner=None,
         status="running",
+        verdict=Verdict(code="idle", level="ok", sentence="All is well.", next_step="Nothing."),
+        paused=False,
         ready=0,
         delayed=0,
         held=0,
@@ -90,6 +93,7 @@ def queue_info(name: str = "q", ack_timeout: float | None = None) -> QueueInfo:
         sent=0,
         delivered=0,
         acked=0,
+        refused=0,
         created_at=0.0,
         policy=Policy(ack_timeout=ack_timeout),
     )

@@ -29,9 +29,9 @@ def test_the_earliest_comes_first(deadlines: Deadlines) -> None:
     assert popped(deadlines, 5.0) == [1, 2, 3]
 
 
-def test_of_one_instant_the_wait_ends_first_and_the_key_last(deadlines: Deadlines) -> None:
+def test_of_one_instant_the_wait_ends_first_and_keys_and_undo_last(deadlines: Deadlines) -> None:
     kinds = [Due.KEY_FORGOTTEN, Due.LEASE_ENDS, Due.ACK_TIMEOUT, Due.DELAY_ENDS, Due.EXPIRY]
-    for kind in [*kinds, Due.WAIT_ENDS]:
+    for kind in [Due.UNDO_ENDS, *kinds, Due.WAIT_ENDS]:
         deadlines.set((kind, kind.name), 1.0)
     assert popped(deadlines, 1.0) == [kind.name for kind in Due]
 

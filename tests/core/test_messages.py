@@ -22,7 +22,7 @@ def test_headers_count_names_and_values() -> None:
 
 
 def test_a_delivery_is_the_message_as_its_receiver_sees_it() -> None:
-    holder = Session("secret", "server", 30.0, 0.0, 0.0, 30.0)
+    holder = Session(1, "secret", "server", 30.0, 0.0, 0.0, 30.0)
     message = Message(
         id=1,
         queue="q",

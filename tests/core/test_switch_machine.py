@@ -290,7 +290,7 @@ class SwitchMachine(RuleBasedStateMachine):
     def compare_state(self) -> None:
         switch, model = self.switch, self.model
         assert switch.queues.keys() == model.queues.keys()
-        assert sorted(switch._messages) == sorted(m.id for m in model.messages)
+        assert sorted(switch.messages) == sorted(m.id for m in model.messages)
         for name, queue in switch.queues.items():
             expected = model.queues[name]
             assert queue.policy == expected.policy
@@ -343,7 +343,7 @@ class SwitchMachine(RuleBasedStateMachine):
                 assert real.room == model.room
 
     def compare_message(self, m: naive.Message) -> None:
-        real = self.switch._messages[m.id]
+        real = self.switch.messages[m.id]
         draft = m.draft
         assert real.queue == m.queue
         assert real.payload == draft.payload
@@ -366,7 +366,7 @@ class SwitchMachine(RuleBasedStateMachine):
 
     def every_message_is_in_one_place(self) -> None:
         places = Counter(m.id for q in self.switch.queues.values() for m in q.messages())
-        assert set(places) == set(self.switch._messages)
+        assert set(places) == set(self.switch.messages)
         assert all(count == 1 for count in places.values())
         for queue in self.switch.queues.values():
             for message in queue.messages():
@@ -377,13 +377,13 @@ class SwitchMachine(RuleBasedStateMachine):
         holders = Counter(m.id for s in self.switch.sessions.values() for m in s.held.values())
         assert all(count == 1 for count in holders.values())
         assert set(holders) == {
-            m.id for m in self.switch._messages.values() if m.state is State.HELD
+            m.id for m in self.switch.messages.values() if m.state is State.HELD
         }
         for session in self.switch.sessions.values():
             assert list(session.held) == sorted(session.held)
 
     def what_is_finished_stays_gone(self) -> None:
-        assert not self.finished & self.switch._messages.keys()
+        assert not self.finished & self.switch.messages.keys()
 
     def the_oldest_ready_message_is_first(self) -> None:
         for queue in self.switch.queues.values():
@@ -438,7 +438,7 @@ class SwitchMachine(RuleBasedStateMachine):
     def bytes_are_counted_exactly(self) -> None:
         switch = self.switch
         records = [r for queue in switch.queues.values() for r in queue.keys.values()]
-        messages = sum(m.size for m in switch._messages.values())
+        messages = sum(m.size for m in switch.messages.values())
         assert switch.bytes == messages + sum(r.size for r in records)
         for queue in switch.queues.values():
             assert queue.bytes == sum(m.size for m in queue.messages())
@@ -482,8 +482,8 @@ class SwitchMachine(RuleBasedStateMachine):
         session = self.switch.sessions.get(token or "")
         held = [m.id for m in session.held.values()] if session else []
         requests = [m.id for m in session.held.values() if m.reply_to] if session else []
-        others = [m.id for m in self.switch._messages.values() if m.hold] * 2
-        others += [*self.switch._messages, *sorted(self.finished)[-2:], 1]
+        others = [m.id for m in self.switch.messages.values() if m.hold] * 2
+        others += [*self.switch.messages, *sorted(self.finished)[-2:], 1]
         choice = st.sampled_from(requests * 4 + held * 4 + others)
         return data.draw(st.lists(choice, min_size=1, max_size=most), label="ids")
 
@@ -620,11 +620,11 @@ class SwitchMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), everything=st.booleans())
     def replay(self, data: st.DataObject, everything: bool) -> None:
-        dead = [m for m in self.switch._messages.values() if m.state is State.DEAD]
+        dead = [m for m in self.switch.messages.values() if m.state is State.DEAD]
         name = data.draw(st.sampled_from([m.queue for m in dead] * 3 + NAMES), label="name")
         ids = None
         if not everything:
-            choice = [m.id for m in dead] * 3 + [*self.switch._messages, 1]
+            choice = [m.id for m in dead] * 3 + [*self.switch.messages, 1]
             ids = data.draw(st.lists(st.sampled_from(choice), max_size=3), label="ids")
         self.both("replay_dead", name, ids, token=self.sender_token(data))
 
@@ -866,12 +866,12 @@ class SwitchMachine(RuleBasedStateMachine):
     def look_at_answer(self, wait: TransferWait, answer: dict[str, Any]) -> None:
         messages = answer["messages"]
         assert len(messages) <= max(wait.limit, len(wait.resent))
-        size = sum(self.switch._messages[m["id"]].size for m in messages)
+        size = sum(self.switch.messages[m["id"]].size for m in messages)
         assert size <= BATCH_BYTES or len(messages) == 1
         for m in messages:
             assert m["id"] not in self.finished, "an acked message came again"
             assert m["expires_at"] is None or m["delivery_count"] >= 1
-            holder = self.switch._messages[m["id"]].hold
+            holder = self.switch.messages[m["id"]].hold
             assert holder is not None
             assert holder.session is wait.session
             self.shown.add((m["id"], m["delivery"]))
@@ -917,7 +917,7 @@ class SwitchMachine(RuleBasedStateMachine):
         real, model = pair
         self.both("advance")
         self.agreed = False
-        held = [(m.id, m.hold.delivery) for m in self.switch._messages.values() if m.hold]
+        held = [(m.id, m.hold.delivery) for m in self.switch.messages.values() if m.hold]
         known = len(self.model.events)
         self.switch.abandon(real, now=self.now)
         self.model.abandon(model, now=self.now)
@@ -1012,7 +1012,7 @@ class SwitchMachine(RuleBasedStateMachine):
         self.compare()
         for m in taken:
             assert m["id"] not in self.finished, "an acked message was pushed again"
-            holder = self.switch._messages[m["id"]].hold
+            holder = self.switch.messages[m["id"]].hold
             assert holder is not None
             assert holder.session is real.session
             assert m["delivery"] > self.last_pushed.get(real, 0), "numbers of a stream must grow"
@@ -1219,7 +1219,7 @@ class SwitchMachine(RuleBasedStateMachine):
         pairs = [
             (session.token, message.id)
             for session in self.switch.sessions.values()
-            for message in self.switch._messages.values()
+            for message in self.switch.messages.values()
             if message.hold is not None and message.hold.session is not session
         ]
         if not pairs:
@@ -1268,7 +1268,7 @@ class SwitchMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def drop_message(self, data: st.DataObject) -> None:
-        messages = list(self.switch._messages.values())
+        messages = list(self.switch.messages.values())
         choice = [(m.queue, m.id) for m in messages] * 2 + [("a", 1), ("nowhere", 1)]
         choice += [("b", m.id) for m in messages]
         name, id = data.draw(st.sampled_from(choice), label="message")
@@ -1394,7 +1394,7 @@ class SwitchMachine(RuleBasedStateMachine):
     def call_again(self, data: st.DataObject, timeout: float) -> None:
         """A caller that lost its connection asks again under the same key."""
         made = data.draw(st.sampled_from([wait.call for wait, _ in self.calls]), label="call")
-        request = self.switch._messages.get(made.request)
+        request = self.switch.messages.get(made.request)
         draft = Draft(payload=request.payload if request else "x", key=made.key)
         pair = self.both_wait("call", made.queue, draft, timeout=timeout)
         if pair is not None:
@@ -1432,7 +1432,7 @@ class SwitchMachine(RuleBasedStateMachine):
         self.both("advance")
         number = self.switch._next_id
         id = data.draw(
-            st.sampled_from([*self.switch._messages, *sorted(self.finished)[-3:], 1]), label="id"
+            st.sampled_from([*self.switch.messages, *sorted(self.finished)[-3:], 1]), label="id"
         )
         real = outcome(lambda: self.switch.explain(id, now=self.now).verdict.code)
         model = outcome(lambda: self.model.verdict(id, self.now))
@@ -1492,7 +1492,7 @@ class SwitchMachine(RuleBasedStateMachine):
         assert not switch.sessions
         assert not switch.consumers
         assert not switch.calls
-        assert not switch._messages
+        assert not switch.messages
         assert not switch._waits
         assert not switch._trace_waits
         assert not switch.waiting()
