@@ -33,7 +33,7 @@ ANSWER_TIME = 0.5
 #: Seconds for the server to write them out before it closes its connections.
 FLUSH_TIME = 0.1
 STREAM_PATH = "/ws/v1"
-API_PATHS = ("/api/v1/", "/healthz", "/readyz")
+API_PATHS = ("/api/v1/", "/healthz", "/readyz", "/metrics")
 PAGE_PATHS = ("/api/v1/schema", "/api/v1/docs")
 
 

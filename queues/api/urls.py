@@ -12,6 +12,7 @@ PREFIX = "api/v1/"
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("metrics", health.metrics),
     path(PREFIX + "login", views.Login.as_view()),
     path(PREFIX + "logout", views.Logout.as_view()),
     path(PREFIX + "touch", views.Touch.as_view()),

@@ -38,6 +38,7 @@ from queues.core.answers import (
 from queues.core.errors import SwitchError
 from queues.core.events import TraceReport
 from queues.core.messages import Delivery, Outgoing, OutgoingReply, Response, State
+from queues.core.metrics import Metrics
 from queues.core.queue import Policy
 from queues.core.waits import Wait
 
@@ -353,6 +354,11 @@ class Engine(ABC):
     @abstractmethod
     async def diagnostics(self) -> Diagnostics:
         """The whole switch at one instant."""
+
+    @abstractmethod
+    async def metrics(self) -> Metrics:
+        """The switch in numbers. Where there are many queues others get their turn meanwhile, so it
+        needs a task."""
 
     @abstractmethod
     async def trace(self, *, after: int = 0, limit: int = 100, timeout: float = 0.0) -> TraceReport:

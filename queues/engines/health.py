@@ -30,7 +30,8 @@ class HealthWatch:
         self._switch = switch
         self._clock = clock
         self._samples: deque[HealthSample] = deque(maxlen=SAMPLES)
-        self._lag = 0.0
+        self.lag = 0.0
+        """Seconds by which the loop was late, when the last sample was due."""
         self._due = loop.time() + INTERVAL
         self._timer = loop.call_at(self._due, self._sample)
 
@@ -40,7 +41,7 @@ class HealthWatch:
 
     def _sample(self) -> None:
         now = self._loop.time()
-        self._lag = max(0.0, now - self._due)
+        self.lag = max(0.0, now - self._due)
         switch = self._switch
         self._samples.append(
             HealthSample(
@@ -49,11 +50,16 @@ class HealthWatch:
                 delivered=switch.delivered,
                 finished=switch.finished,
                 memory=_memory(),
-                loop_lag=self._lag,
+                loop_lag=self.lag,
             )
         )
         self._due = now + INTERVAL
         self._timer = self._loop.call_at(self._due, self._sample)
+
+    @property
+    def worst_lag(self) -> float:
+        """The same, the worst of the last minutes."""
+        return max((sample.loop_lag for sample in self._samples), default=0.0)
 
     def report(self, now: float) -> Health:
         """The health of the switch at ``now``."""
@@ -69,8 +75,8 @@ class HealthWatch:
             descriptor_limit=_descriptor_limit(),
             threads=threading.active_count(),
             tasks=len(asyncio.all_tasks(self._loop)),
-            loop_lag=self._lag,
-            worst_loop_lag=max((sample.loop_lag for sample in self._samples), default=0.0),
+            loop_lag=self.lag,
+            worst_loop_lag=self.worst_lag,
             trace_dropped=switch.trace.dropped,
             usage=snapshot.usage(switch),
             history=list(self._samples),

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from queues.core.answers import (
@@ -49,6 +50,7 @@ from queues.core.errors import (
 from queues.core.events import TraceReport
 from queues.core.limits import Limits
 from queues.core.messages import Delivery, Outgoing, OutgoingReply, Response, State
+from queues.core.metrics import Counting, Metrics
 from queues.core.queue import Policy
 from queues.core.switch import Switch
 from queues.core.waits import CallWait, Stream, Wait
@@ -469,6 +471,14 @@ class MemoryEngine(Engine):
 
     async def diagnostics(self) -> Diagnostics:
         return self._do(self._switch.diagnostics)
+
+    async def metrics(self) -> Metrics:
+        counting = self._do(partial(Counting, self._switch))
+        while self._do(counting.step):
+            await asyncio.sleep(0)
+        found = counting.result
+        found.loop_lag, found.worst_loop_lag = self._health.lag, self._health.worst_lag
+        return found
 
 
 def _outcome(wait: CallWait) -> Response | SwitchError:
