@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from .pages import services
+from .pages import health, live, services
 
 app_name = "queues"
 
@@ -14,5 +14,7 @@ urlpatterns = [
     path("queues/<str:name>/", services.queue, name="queue"),
     path("messages/<int:id>/", services.message, name="message"),
     path("sessions/", services.sessions, name="sessions"),
+    path("health/", health.health, name="health"),
+    path("live/", live.not_here, name="live"),
     path("favicon.ico", services.icon, name="icon"),
 ]

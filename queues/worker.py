@@ -33,6 +33,7 @@ ANSWER_TIME = 0.5
 #: Seconds for the server to write them out before it closes its connections.
 FLUSH_TIME = 0.1
 STREAM_PATH = "/ws/v1"
+LIVE_PATH = "/live/"
 API_PATHS = ("/api/v1/", "/healthz", "/readyz", "/metrics")
 PAGE_PATHS = ("/api/v1/schema", "/api/v1/docs")
 
@@ -40,9 +41,10 @@ PAGE_PATHS = ("/api/v1/schema", "/api/v1/docs")
 class Worker:
     """The HTTP side of the one process that holds the switch.
 
-    ``api`` serves the protocol, ``pages`` everything else. The switch starts on the event loop
-    with the first request (or the server's lifespan) and closes when the server stops: every
-    waiting request then gets its ``shutting_down`` answer before the server closes connections.
+    ``api`` serves the protocol, ``stream`` its WebSockets, ``live`` the events that keep pages up
+    to date, ``pages`` everything else. The switch starts on the event loop with the first request
+    (or the server's lifespan) and closes when the server stops: every waiting request then gets
+    its ``shutting_down`` answer before the server closes connections.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class Worker:
         api: App,
         pages: App,
         stream: App,
+        live: App,
         limits: Callable[[], Limits],
         addresses: Callable[[], Sequence[str]],
     ) -> None:
         self._api = api
         self._pages = pages
         self._stream = stream
+        self._live = live
         self._limits = limits
         self._addresses = addresses
         self._listener: Listener | None = None
@@ -84,6 +88,8 @@ class Worker:
                 await send_response(error_response(error), send)
             elif path.startswith(API_PATHS) and not path.startswith(PAGE_PATHS):
                 await self._api(scope, receive, send)
+            elif path == LIVE_PATH and scope["method"] == "GET":
+                await self._live(scope, receive, send)
             elif self._stopping is not None:
                 # A page needs a thread, and that could outlive the loop it comes back to.
                 await send_response(error_response(ShuttingDown("The switch is stopping.")), send)

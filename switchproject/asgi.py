@@ -13,6 +13,7 @@ from channels.routing import ProtocolTypeRouter  # noqa: E402 -- Django must be 
 
 from queues.api.handler import ApiHandler  # noqa: E402
 from queues.conf import limits, listen  # noqa: E402
+from queues.pages.live import LiveStream  # noqa: E402
 from queues.stream.consumer import StreamConsumer  # noqa: E402
 from queues.worker import Worker  # noqa: E402
 
@@ -20,6 +21,7 @@ worker = Worker(
     api=ApiHandler("queues.api.urls"),
     pages=pages,
     stream=StreamConsumer.as_asgi(),
+    live=LiveStream(),
     limits=limits,
     addresses=listen,
 )

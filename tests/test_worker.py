@@ -35,6 +35,7 @@ def new_worker() -> Worker:
         api=ApiHandler("queues.api.urls"),
         pages=pages,
         stream=pages,
+        live=pages,
         limits=Limits,
         addresses=list,
     )

@@ -12,9 +12,10 @@ from rest_framework.views import APIView
 
 from queues.core.errors import InvalidRequest
 from queues.protocol.operations import NoQuery, decode, decode_query
+from queues.sites import CrossSite
 
 from .authentication import BearerToken
-from .errors import CrossSite, LengthRequired, exception_handler
+from .errors import LengthRequired, exception_handler
 from .operation import Operation
 from .parsers import ProtocolParser, is_json
 from .renderers import OnlyOne, ProtocolRenderer

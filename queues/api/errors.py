@@ -50,13 +50,6 @@ class InvalidHost(SwitchError):
     status = 400
 
 
-class CrossSite(SwitchError):
-    """The request comes from a page of another site."""
-
-    code = "cross_site"
-    status = 403
-
-
 def as_switch_error(error: Exception) -> SwitchError:
     """The refusal that an exception of Django or REST framework stands for."""
     if isinstance(error, SwitchError):

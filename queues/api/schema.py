@@ -11,9 +11,10 @@ from drf_spectacular.openapi import AutoSchema
 from queues.core import errors
 from queues.core.errors import InternalError, SwitchError
 from queues.core.queue import NAME_PATTERN
+from queues.sites import CrossSite
 
 from . import examples
-from .errors import CrossSite, InvalidHost, UnsupportedMediaType
+from .errors import InvalidHost, UnsupportedMediaType
 from .operation import Operation, operation_of
 
 REF = "#/components/schemas/{name}"

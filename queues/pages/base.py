@@ -13,18 +13,26 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from queues.core.errors import MessageNotFound, QueueNotFound, SessionNotFound, Unavailable
+from queues.engines import ask
 
 View = Callable[..., HttpResponse]
 
 
 def page(view: View) -> View:
-    """A page for looking: never cached, and with a page of its own for each refusal."""
+    """A page for looking: never cached, and with a page of its own for each refusal.
+
+    ``request.trace_number`` is the number of the newest event that the page knows of, from which
+    on it follows the switch.
+    """
 
     @require_safe
     @never_cache
     @wraps(view)
     def answer(request: HttpRequest, **fields: Any) -> HttpResponse:
         try:
+            if "HX-Request" not in request.headers:
+                report = ask(lambda engine: engine.trace(limit=0))
+                request.trace_number = report.next  # type: ignore[attr-defined]
             return view(request, **fields)
         except (QueueNotFound, MessageNotFound, SessionNotFound) as error:
             return render(request, "queues/not_found.html", {"error": error}, status=404)

@@ -7,12 +7,11 @@ import contextlib
 from typing import Any
 
 from channels.consumer import AsyncConsumer
-from django.conf import settings
-from django.http.request import split_domain_port, validate_host
 
 from queues.core.errors import SwitchError
 from queues.engines import get_engine
 from queues.protocol.frames import JSON, MAX_WEBSOCKET_FRAME, MSGPACK, Codec
+from queues.sites import header, is_foreign
 
 from .peer import Peer
 
@@ -36,7 +35,7 @@ class StreamConsumer(AsyncConsumer):
         """Serve one connection, from its handshake to its end."""
         await receive()
         codec = _codec(scope["subprotocols"])
-        if codec is None or _is_foreign(scope):
+        if codec is None or is_foreign(scope):
             await send({"type": "websocket.close"})
             return
         try:
@@ -128,28 +127,6 @@ def _codec(offered: list[str]) -> Codec | None:
     return next((known[name] for name in offered if name in known), None)
 
 
-def _header(scope: Any, name: bytes) -> str | None:
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value.decode("latin-1"))
-    return None
-
-
-def _is_foreign(scope: Any) -> bool:
-    """Whether a browser asks for a page of another site, or under a name that is not ours."""
-    host = _header(scope, b"host") or ""
-    domain, _ = split_domain_port(host)
-    allowed = settings.ALLOWED_HOSTS
-    if settings.DEBUG and not allowed:
-        allowed = [".localhost", "127.0.0.1", "[::1]"]
-    if not domain or not validate_host(domain, allowed):
-        return True
-    origin = _header(scope, b"origin")
-    if origin is not None and origin.partition("://")[2] != host:
-        return True
-    return _header(scope, b"sec-fetch-site") not in (None, "same-origin", "none")
-
-
 def _bearer(scope: Any) -> str | None:
-    scheme, _, token = (_header(scope, b"authorization") or "").partition(" ")
+    scheme, _, token = (header(scope, b"authorization") or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
