@@ -37,6 +37,7 @@ from queues.core.answers import (
 )
 from queues.core.errors import SwitchError
 from queues.core.events import TraceReport
+from queues.core.limits import Limits
 from queues.core.messages import Delivery, Outgoing, OutgoingReply, Response, State
 from queues.core.metrics import Metrics
 from queues.core.queue import Policy
@@ -85,6 +86,11 @@ class Engine(ABC):
     def __init__(self) -> None:
         self.on_close: set[Callable[[], None]] = set()
         """What is called when the engine closes, after what waited has been resumed."""
+
+    @property
+    @abstractmethod
+    def limits(self) -> Limits:
+        """The bounds of the switch."""
 
     @abstractmethod
     async def login(self, client: str, lease: float) -> LoginResult:

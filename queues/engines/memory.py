@@ -159,6 +159,10 @@ class MemoryEngine(Engine):
     def now(self) -> float:
         return self._clock.now()
 
+    @property
+    def limits(self) -> Limits:
+        return self._switch.limits
+
     def submit(self, operation: Coroutine[Any, Any, T]) -> Future[T]:
         if self._closed or not self._loop.is_running():
             operation.close()
