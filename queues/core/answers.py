@@ -425,6 +425,16 @@ class ServiceInfo:
 
 
 @dataclass(slots=True, kw_only=True)
+class QueueReport:
+    """A queue, who serves it, and how long its messages take."""
+
+    queue: QueueInfo
+    servers: list[SessionInfo]
+    """Those that have been there longest, at most 20."""
+    timing: Timing | None = None
+
+
+@dataclass(slots=True, kw_only=True)
 class StuckCall:
     """A call that has waited long, or whose verdict is that it is stuck."""
 

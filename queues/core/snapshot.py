@@ -17,6 +17,7 @@ from .answers import (
     QueueInfo,
     QueueKind,
     QueueList,
+    QueueReport,
     ServiceInfo,
     SessionInfo,
     SessionTally,
@@ -40,6 +41,7 @@ MAX_SERVICES = 100
 MAX_SESSIONS = 100
 MAX_MESSAGES = 20
 MAX_NAMES = 100
+MAX_SERVERS = 20
 #: Messages that a search looks at for one page.
 MAX_SEARCHED = 20_000
 #: Calls that are told because something is wrong with them, of this many that waited longest.
@@ -77,6 +79,18 @@ def queue_info(switch: Switch, queue: Queue, waits: WaitsFor, now: float) -> Que
         refused=queue.refused,
         created_at=queue.created_at,
         policy=queue.policy,
+    )
+
+
+def queue_report(switch: Switch, queue: Queue, now: float) -> QueueReport:
+    """A queue at ``now`` with its servers."""
+    waits = WaitsFor(switch)
+    consumers = switch.consumers.get(queue.name)
+    servers = consumers.sessions.values() if consumers else ()
+    return QueueReport(
+        queue=queue_info(switch, queue, waits, now),
+        servers=[session_info(switch, s, waits, now) for s in islice(servers, MAX_SERVERS)],
+        timing=None if switch.meter is None else switch.meter.timing(queue, now),
     )
 
 

@@ -34,6 +34,7 @@ from .answers import (
     QueueInfo,
     QueueKind,
     QueueList,
+    QueueReport,
     ReplayResult,
     ReplyOutcome,
     ReplyResult,
@@ -1710,6 +1711,11 @@ class Switch:
         if report.message is None and not report.events:
             raise MessageNotFound(f"No message {id} is here, and the trace remembers none.")
         return report
+
+    def explain_queue(self, name: str, *, now: float) -> QueueReport:
+        """A queue with its servers. Raises QueueNotFound."""
+        self.advance(now)
+        return snapshot.queue_report(self, self._queue(name), now)
 
     def explain_session(self, id: int, *, now: float) -> SessionInfo:
         """A session, by the number that names it. Raises SessionNotFound."""

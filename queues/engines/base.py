@@ -21,6 +21,7 @@ from queues.core.answers import (
     QueueInfo,
     QueueKind,
     QueueList,
+    QueueReport,
     ReplayResult,
     ReplyResult,
     RequeueResult,
@@ -340,6 +341,10 @@ class Engine(ABC):
     @abstractmethod
     async def undo(self, id: int) -> RestoreResult:
         """Restore what a purge or a destruction removed."""
+
+    @abstractmethod
+    async def explain_queue(self, name: str) -> QueueReport:
+        """A queue, who serves it, and how long its messages take."""
 
     @abstractmethod
     async def explain_session(self, id: int) -> SessionInfo:

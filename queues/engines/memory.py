@@ -23,6 +23,7 @@ from queues.core.answers import (
     QueueInfo,
     QueueKind,
     QueueList,
+    QueueReport,
     ReplayResult,
     ReplyResult,
     RequeueResult,
@@ -459,6 +460,9 @@ class MemoryEngine(Engine):
 
     async def undo(self, id: int) -> RestoreResult:
         return self._do(self._switch.undo, id)
+
+    async def explain_queue(self, name: str) -> QueueReport:
+        return self._do(self._switch.explain_queue, name)
 
     async def explain_session(self, id: int) -> SessionInfo:
         return self._do(self._switch.explain_session, id)

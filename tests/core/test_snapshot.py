@@ -311,3 +311,19 @@ def test_a_tally_of_a_session_is_what_it_holds_and_what_it_owns(scene: Scene) ->
     scene.poll(session, limit=3)
     found = scene.tally_session(id)
     assert (found.held.messages, found.held.callers, found.owned.messages) == (2, 1, 2)
+
+
+def test_a_queue_tells_who_serves_it(scene: Scene) -> None:
+    first = scene.server("first", "q")
+    for number in range(snapshot.MAX_SERVERS):
+        scene.server(f"later-{number}", "q")
+    scene.put("q")
+    held = scene.take(first).id
+    report = scene.explain_queue("q")
+    assert (report.queue.held, report.queue.consumers) == (1, snapshot.MAX_SERVERS + 1)
+    assert [server.client for server in report.servers[:2]] == ["first", "later-0"]
+    assert len(report.servers) == snapshot.MAX_SERVERS
+    assert [holding.id for holding in report.servers[0].holding] == [held]
+    assert report.timing is None  # nobody measures here
+    with pytest.raises(QueueNotFound):
+        scene.explain_queue("none")
