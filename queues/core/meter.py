@@ -10,13 +10,10 @@ from .queue import Queue
 
 
 class Meter(Protocol):
-    """Measures services. Called for every message, so each method must be quick."""
+    """Measures services. ``finished`` is called for every message, so it must be quick."""
 
-    def handed_over(self, queue: Queue, message: Message, now: float) -> None:
-        """A message that was ready has gone to a session."""
-
-    def finished(self, queue: Queue, message: Message, since: float, now: float) -> None:
-        """A message has been acked or replied to that was held since ``since``."""
+    def finished(self, queue: Queue, message: Message, held_since: float, now: float) -> None:
+        """A message has been acked or replied to."""
 
     def forget(self, queue: Queue) -> None:
         """The queue has been destroyed."""

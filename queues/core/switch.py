@@ -73,7 +73,7 @@ from .errors import (
     UndoNotFound,
     UnknownSession,
 )
-from .events import KEPT_LENGTH, EventKind, Trace, TraceReport
+from .events import KEPT_LENGTH, EventKind, Trace, TracePage, TraceReport
 from .limits import MAX_BATCH_BYTES, Limits
 from .messages import (
     KEPT_RETURNS,
@@ -96,8 +96,8 @@ from .messages import (
 from .meter import Meter
 from .queue import KEY_OVERHEAD, KeyRecord, Policy, Queue, check_name
 from .sessions import Consumers, Departure, Session, Subscription
-from .undo import Removed
-from .verdict import clears, explain_ended, explain_message, queue_full, without_server
+from .undo import MOST_KEPT, Removed
+from .verdict import explain_ended, explain_message, queue_full, without_server
 from .waits import CallWait, Stream, TraceWait, TransferWait, Wait
 from .waits_for import WaitsFor
 
@@ -141,8 +141,9 @@ class Switch:
         self.messages: dict[int, Message] = {}
         self.calls: dict[str, Call] = {}
         """By reply address."""
-        self.children: dict[int, dict[int, None]] = {}
-        """Requests that somebody waits for, by the request that they were made for."""
+        self.children: dict[int, dict[int, float]] = {}
+        """Requests that somebody waits for, by the request that they were made for, with the time
+        when the last of those who wait began to."""
         self.undoable: dict[int, Removed] = {}
         """What purges and destructions removed and may still be restored, the oldest first."""
         self.undo_bytes = 0
@@ -488,7 +489,7 @@ class Switch:
         """
         client = self._sender(token, now)
         queue = self._owned_queue(name, token)
-        messages = sorted(queue.messages(), key=lambda m: m.id)
+        messages = list(queue.messages())
         self._destroy(queue, now, client)
         return self._keep_for_undo("destroyed", queue, messages, undo_for, now)
 
@@ -546,14 +547,20 @@ class Switch:
                 result.no_room += 1
             else:
                 queue.remove(message)
-                message.death = None
-                message.delivery_count = 0
-                message.expires_at = None
+                self._revive(message, now)
                 queue.restore(message)
                 self._emit(now, "replayed", name, id, client)
                 result.replayed += 1
         self._offer(queue, now)
         return result
+
+    def _revive(self, message: Message, now: float) -> None:
+        """Let a dead message begin anew."""
+        message.death = None
+        message.delivery_count = 0
+        message.returns = None
+        message.expires_at = None
+        message.due_at = now
 
     def list_queues(
         self,
@@ -587,7 +594,7 @@ class Switch:
         return queue
 
     def _info(self, queue: Queue, now: float) -> QueueInfo:
-        return snapshot.queue_info(self, queue, WaitsFor(self), now)
+        return snapshot.queue_info(self, queue, WaitsFor(self, now), now)
 
     def _unused_name(self, prefix: str) -> str:
         """A name that nobody can have guessed and subscribed to before."""
@@ -704,7 +711,8 @@ class Switch:
             None,
             size,
         )
-        message.answers = answers
+        if answers is not None:
+            message.answers = answers
         self.messages[message.id] = message
         self.bytes += size
         queue.bytes += size
@@ -712,7 +720,7 @@ class Switch:
         self.sent += 1
         if key is not None:
             self._remember_key(queue, draft, message.id, now)
-        parent = None if draft.headers is None else parent_of(draft.headers)
+        parent = parent_of(draft.headers) if draft.headers else None
         summary = draft.payload[:KEPT_LENGTH]
         self._emit(now, "sent", queue.name, message.id, sender, summary, parent)
         if draft.delay > 0:
@@ -1397,9 +1405,7 @@ class Switch:
             target.delayed[message.id] = message
         else:
             if message.state is State.DEAD:
-                message.death = None
-                message.delivery_count = 0
-                message.expires_at = None
+                self._revive(message, now)
             target.restore(message)
         self._emit(now, "moved", source.name, message.id, client, f"to {target.name}")
 
@@ -1425,18 +1431,27 @@ class Switch:
         seconds: float,
         now: float,
     ) -> UndoInfo | None:
-        size = sum(message.size for message in messages)
-        if seconds <= 0 or queue.owner is not None or size > self.limits.undo_bytes:
+        if seconds <= 0 or queue.owner is not None or (action == "purged" and not messages):
             return None
-        while self.undoable and self.undo_bytes + size > self.limits.undo_bytes:
+        size = sum(message.size for message in messages)
+        if size > self.limits.undo_bytes:
+            return None
+        while len(self.undoable) >= MOST_KEPT or self.undo_bytes + size > self.limits.undo_bytes:
             self._forget_removed(next(iter(self.undoable.values())))
-        until = now + seconds
         removed = Removed(
-            self._number(), action, queue.name, queue.policy, messages, size, now, until
+            id=self._number(),
+            action=action,
+            queue=queue.name,
+            policy=queue.policy,
+            paused_at=queue.paused_at,
+            messages=messages,
+            size=size,
+            at=now,
+            until=now + seconds,
         )
         self.undoable[removed.id] = removed
         self.undo_bytes += size
-        self._deadlines.set((Due.UNDO_ENDS, removed.id), until)
+        self._deadlines.set((Due.UNDO_ENDS, removed.id), removed.until)
         return removed.info()
 
     def _forget_removed(self, removed: Removed) -> None:
@@ -1480,7 +1495,8 @@ class Switch:
         """Restore what a purge or a destruction removed, all of it or nothing.
 
         Messages are in their original places, and those that were held are ready; what expired
-        meanwhile expires. Keys that were remembered stay forgotten.
+        meanwhile expires. A queue that was paused is paused, but keys that it remembered stay
+        forgotten.
         Raises UndoNotFound, QueueFull, SwitchFull, TooManyQueues, NameTaken.
         """
         self.advance(now)
@@ -1497,10 +1513,12 @@ class Switch:
         created = queue is None
         if queue is None:
             queue = self._create(removed.queue, removed.policy, None, None, now)
+            queue.paused_at = removed.paused_at
         self._forget_removed(removed)
         self._emit(now, "restored", queue.name, detail=f"{len(removed.messages)} {removed.action}")
         for message in removed.messages:
             self._bring_back(message, queue, now)
+        queue.sort_dead()
         while len(queue.dead) > queue.policy.max_dead:
             self._drop_oldest_dead(queue, now)
         self._offer(queue, now)
@@ -1520,6 +1538,7 @@ class Switch:
         if message.state is State.DELAYED and message.due_at is not None and message.due_at > now:
             self._delay(message, queue, message.due_at - now, now)
         else:
+            message.due_at = now
             queue.restore(message)
         if message.expires_at is not None:
             self._deadlines.set((Due.EXPIRY, message.id), message.expires_at)
@@ -1571,7 +1590,8 @@ class Switch:
             self._check_room(self._checked_size(draft, reply_to) + _key_size(draft))
             queue = self._create(name, self._default_policy, None, sender, now)
         message = self._enqueue(queue, draft, sender, now, reply_to=reply_to, ttl=timeout)
-        call = Call(message.id, name, reply_to, draft.key, parent_of(draft.headers), sender)
+        parent = parent_of(draft.headers) if draft.headers else None
+        call = Call(message.id, name, reply_to, draft.key, parent, sender)
         self.calls[reply_to] = call
         if call.key is not None:
             queue.keys[call.key].call = call
@@ -1594,7 +1614,7 @@ class Switch:
             return wait
         call.waits[wait] = None
         if call.parent is not None:
-            self.children.setdefault(call.parent, {})[call.request] = None
+            self.children.setdefault(call.parent, {})[call.request] = now
         self._waits[wait.number] = wait
         self._deadlines.set((_WAIT_ENDS, wait.number), now + timeout)
         return wait
@@ -1602,13 +1622,15 @@ class Switch:
     def _drop_wait(self, wait: CallWait) -> None:
         call = wait.call
         call.waits.pop(wait, None)
-        if not call.waits:
+        if call.parent is not None and not call.waits:
             self._nobody_waits(call)
         if not call.waits and self._key_record(call) is None:
             self.calls.pop(call.reply_to, None)
 
     def _nobody_waits(self, call: Call) -> None:
-        if call.parent is not None and (calls := self.children.get(call.parent)) is not None:
+        assert call.parent is not None
+        calls = self.children.get(call.parent)
+        if calls is not None:
             calls.pop(call.request, None)
             if not calls:
                 del self.children[call.parent]
@@ -1659,7 +1681,8 @@ class Switch:
             self._deadlines.cancel((_WAIT_ENDS, wait.number))
             self.woken.append(wait)
         call.waits.clear()
-        self._nobody_waits(call)
+        if call.parent is not None:
+            self._nobody_waits(call)
         if record is None:
             del self.calls[call.reply_to]
         else:
@@ -1675,9 +1698,10 @@ class Switch:
             del self._waits[wait.number]
             message = self.messages.get(call.request)
             if message is None:
-                wait.verdict = self._explain(call.request, now).verdict
+                events = self.trace.of_message(call.request)
+                wait.verdict = explain_ended(events, self.trace, now)
             else:
-                wait.verdict = explain_message(self, message, WaitsFor(self), now)
+                wait.verdict = explain_message(self, message, WaitsFor(self, now), now)
             self._emit(now, "call_timeout", call.queue, call.request)
             self._drop_wait(wait)
         elif isinstance(wait, TraceWait):
@@ -1720,12 +1744,12 @@ class Switch:
     def explain_session(self, id: int, *, now: float) -> SessionInfo:
         """A session, by the number that names it. Raises SessionNotFound."""
         self.advance(now)
-        return snapshot.session_info(self, self._session_by_id(id), WaitsFor(self), now)
+        return snapshot.session_info(self, self._session_by_id(id), WaitsFor(self, now), now)
 
     def waits_for(self, *, now: float) -> WaitGraph:
         """Who waits for whom."""
         self.advance(now)
-        return WaitsFor(self).graph()
+        return WaitsFor(self, now).graph()
 
     def diagnostics(self, *, now: float) -> Diagnostics:
         """The whole switch at ``now``."""
@@ -1753,6 +1777,11 @@ class Switch:
             self._trace_waits.remove(wait)
         return self.trace.after(wait.after, wait.limit)
 
+    def trace_back(self, before: int | None, limit: int, *, now: float) -> TracePage:
+        """At most ``limit`` events before a number, or the newest."""
+        self.advance(now)
+        return self.trace.before(before, limit)
+
     def caller_of(self, message: Message) -> Caller:
         """Whether somebody waits for the reply to ``message``."""
         if message.reply_to is None:
@@ -1768,21 +1797,14 @@ class Switch:
             return MessageReport(
                 id=id,
                 message=snapshot.message_info(message, self.caller_of(message), cut=None),
-                verdict=explain_message(self, message, WaitsFor(self), now),
+                verdict=explain_message(self, message, WaitsFor(self, now), now),
                 events=events,
                 tree=snapshot.call_tree(self, id),
             )
-        fate = [event for event in events if event.kind not in ("call_timeout", "caller_gone")]
-        cleared = None
-        if fate:
-            since = self.trace.since(fate[-1].number, "purged", "queue_destroyed")
-            for event in since:
-                if clears(event, fate[-1]):
-                    cleared = event
         return MessageReport(
             id=id,
             message=None,
-            verdict=explain_ended(fate, cleared, now),
+            verdict=explain_ended(events, self.trace, now),
             events=events,
             tree=snapshot.call_tree(self, id) if events else None,
         )

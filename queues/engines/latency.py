@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 
 from fastdigest import TDigest
 
@@ -38,33 +37,26 @@ RATE_TIME = 30.0
 class Times:
     """Durations in seconds: those of the last one or two windows."""
 
-    __slots__ = ("_batch", "_before", "_now", "_since")
+    __slots__ = ("_before", "_now", "_since")
 
     def __init__(self, now: float) -> None:
-        self._batch: list[float] = []
         self._now = TDigest(max_centroids=CENTROIDS)
         self._before = TDigest(max_centroids=CENTROIDS)
         self._since = now
 
-    def add(self, seconds: float, now: float) -> None:
-        """Remember one."""
-        self._batch.append(seconds)
-        if len(self._batch) >= BATCH:
-            self._fold(now)
-
-    def _fold(self, now: float) -> None:
+    def add(self, seconds: list[float], now: float) -> None:
+        """Remember some."""
         age = now - self._since
         if age > WINDOW:
             # After two windows without a word what was before is too old as well.
             self._before = self._now if age < 2 * WINDOW else TDigest(max_centroids=CENTROIDS)
             self._now = TDigest(max_centroids=CENTROIDS)
             self._since = now
-        self._now.batch_update(self._batch)
-        self._batch.clear()
+        self._now.batch_update(seconds)
 
     def quantiles(self, now: float) -> Quantiles:
         """What is known at ``now``."""
-        self._fold(now)
+        self.add([], now)
         both = self._before + self._now
         if not both.n_values:
             return Quantiles(count=0, p50=None, p95=None, p99=None)
@@ -99,16 +91,25 @@ class Rate:
 class Service:
     """The times of one queue's messages."""
 
-    __slots__ = ("finished", "handled", "methods", "picked_up", "queued", "sent")
-
     def __init__(self, queue: Queue, now: float) -> None:
-        self.queued = Times(now)
-        self.handled = Times(now)
-        self.picked_up = Times(now)
-        self.methods: dict[str, tuple[Times, Counter[str]]] = {}
+        self.batch: list[tuple[float, float]] = []
+        """Seconds in the queue and in hand of the last messages, to be folded."""
+        self.pickups: list[float] = []
+        self._queued = Times(now)
+        self._handled = Times(now)
+        self._picked_up = Times(now)
+        self._methods: dict[str, Method] = {}
         # From the first message on: the one that is being told has been counted already.
-        self.sent = Rate(0, queue.created_at)
-        self.finished = Rate(0, queue.created_at)
+        self._sent = Rate(0, queue.created_at)
+        self._finished = Rate(0, queue.created_at)
+
+    def fold(self, now: float) -> None:
+        """Move the last times into the digests."""
+        batch, self.batch = self.batch, []
+        self._queued.add([queued for queued, _ in batch], now)
+        self._handled.add([handled for _, handled in batch], now)
+        pickups, self.pickups = self.pickups, []
+        self._picked_up.add(pickups, now)
 
     def method(self, payload: str, seconds: float, now: float) -> None:
         """Remember the time of a request whose payload may be JSON-RPC."""
@@ -116,65 +117,91 @@ class Service:
         if found is None:
             return
         name = found[1]
-        entry = self.methods.get(name)
-        if entry is None:
-            if len(self.methods) >= MOST_METHODS:
+        method = self._methods.get(name)
+        if method is None:
+            if len(self._methods) >= MOST_METHODS:
                 name = OTHER_METHODS
-            entry = self.methods.setdefault(name, (Times(now), Counter()))
-        entry[0].add(seconds, now)
-        entry[1]["total"] += 1
+            method = self._methods.setdefault(name, Method(now))
+        method.total += 1
+        method.batch.append(seconds)
+        if len(method.batch) >= BATCH:
+            method.fold(now)
+
+    def timing(self, queue: Queue, now: float) -> Timing:
+        """What is known at ``now``."""
+        self.fold(now)
+        most = sorted(self._methods.items(), key=lambda item: -item[1].total)
+        return Timing(
+            queued=self._queued.quantiles(now),
+            handled=self._handled.quantiles(now),
+            picked_up=self._picked_up.quantiles(now),
+            sent_rate=self._sent.at(queue.sent, now),
+            finished_rate=self._finished.at(queue.acked, now),
+            methods=[
+                MethodTiming(method=name, handled=method.quantiles(now), total=method.total)
+                for name, method in most[:SHOWN_METHODS]
+            ],
+        )
+
+
+class Method:
+    """The times of the requests with one method."""
+
+    def __init__(self, now: float) -> None:
+        self.total = 0
+        self.batch: list[float] = []
+        self._handled = Times(now)
+
+    def fold(self, now: float) -> None:
+        """Move the last times into the digest."""
+        batch, self.batch = self.batch, []
+        self._handled.add(batch, now)
+
+    def quantiles(self, now: float) -> Quantiles:
+        """What is known at ``now``."""
+        self.fold(now)
+        return self._handled.quantiles(now)
 
 
 class LatencyMeter:
-    """Measures every persistent queue. See ``queues.core.meter.Meter``."""
+    """Measures every persistent queue. See ``queues.core.meter.Meter``.
+
+    A message counts when it is finished, with its last hand-over: what failed before is told by
+    its verdict.
+    """
 
     def __init__(self) -> None:
         self._services: dict[str, Service] = {}
 
-    def _service(self, queue: Queue, now: float) -> Service:
+    def finished(self, queue: Queue, message: Message, held_since: float, now: float) -> None:
+        """A message has been acked or replied to."""
         service = self._services.get(queue.name)
         if service is None:
+            if queue.owner is not None:
+                self._picked_up(message, held_since, now)
+                return
             service = self._services[queue.name] = Service(queue, now)
-        return service
-
-    def handed_over(self, queue: Queue, message: Message, now: float) -> None:
-        """A message that was ready has gone to a session."""
-        if queue.owner is not None:
-            if message.answers is not None and message.answers in self._services:
-                self._services[message.answers].picked_up.add(now - message.sent_at, now)
-            return
-        since = message.due_at or message.sent_at
+        ready_since = message.due_at or message.sent_at
         if message.returns is not None:
-            since = max(since, message.returns[-1].at)
-        self._service(queue, now).queued.add(now - since, now)
-
-    def finished(self, queue: Queue, message: Message, since: float, now: float) -> None:
-        """A message has been acked or replied to that was held since ``since``."""
-        if queue.owner is not None:
-            return
-        service = self._service(queue, now)
-        service.handled.add(now - since, now)
+            ready_since = max(ready_since, message.returns[-1].at)
+        batch = service.batch
+        batch.append((held_since - ready_since, now - held_since))
+        if len(batch) >= BATCH:
+            service.fold(now)
         if message.payload[:1] == "{":
-            service.method(message.payload, now - since, now)
+            service.method(message.payload, now - held_since, now)
+
+    def _picked_up(self, reply: Message, held_since: float, now: float) -> None:
+        if reply.answers is not None and (service := self._services.get(reply.answers)):
+            service.pickups.append(held_since - reply.sent_at)
+            if len(service.pickups) >= BATCH:
+                service.fold(now)
 
     def forget(self, queue: Queue) -> None:
         """The queue has been destroyed."""
         self._services.pop(queue.name, None)
 
     def timing(self, queue: Queue, now: float) -> Timing | None:
-        """What is known of a queue's service; None if nothing has been handed over."""
+        """What is known of a queue's service; None if nothing has been finished."""
         service = self._services.get(queue.name)
-        if service is None:
-            return None
-        most = sorted(service.methods.items(), key=lambda item: -item[1][1]["total"])
-        return Timing(
-            queued=service.queued.quantiles(now),
-            handled=service.handled.quantiles(now),
-            picked_up=service.picked_up.quantiles(now),
-            sent_rate=service.sent.at(queue.sent, now),
-            finished_rate=service.finished.at(queue.acked, now),
-            methods=[
-                MethodTiming(method=name, handled=times.quantiles(now), total=count["total"])
-                for name, (times, count) in most[:SHOWN_METHODS]
-            ],
-        )
+        return None if service is None else service.timing(queue, now)
