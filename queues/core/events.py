@@ -84,6 +84,19 @@ class TraceReport:
     dropped: int
 
 
+@dataclass(slots=True, kw_only=True)
+class TracePage:
+    """Events before a given one, the newest first; ``next`` continues, None at the end.
+
+    ``kept`` events are remembered now, ``dropped`` have been forgotten since the start.
+    """
+
+    events: list[Event]
+    next: int | None
+    kept: int
+    dropped: int
+
+
 def summary(payload: str) -> str:
     """The beginning of a payload, in one short piece."""
     return payload if len(payload) <= SUMMARY_LENGTH else payload[: SUMMARY_LENGTH - 1] + "…"
@@ -156,6 +169,19 @@ class Trace:
             events=events,
             next=events[-1].number if events else max(number, self.last),
             dropped=dropped,
+        )
+
+    def before(self, number: int | None, limit: int) -> TracePage:
+        """At most ``limit`` events with a smaller number than ``number``, or the newest."""
+        end = self._next if number is None else max(self._first, min(number, self._next))
+        back = self._next - end
+        entries = islice(reversed(self._ring), back, back + limit)
+        events = [_event(end - at, entry) for at, entry in enumerate(entries, 1)]
+        return TracePage(
+            events=events,
+            next=events[-1].number if back + len(events) < len(self._ring) else None,
+            kept=len(self._ring),
+            dropped=self.dropped,
         )
 
     def of_message(self, message: int) -> list[Event]:

@@ -37,7 +37,7 @@ from queues.core.answers import (
     WaitGraph,
 )
 from queues.core.errors import SwitchError
-from queues.core.events import TraceReport
+from queues.core.events import TracePage, TraceReport
 from queues.core.limits import Limits
 from queues.core.messages import Delivery, Outgoing, OutgoingReply, Response, State
 from queues.core.metrics import Metrics
@@ -374,6 +374,10 @@ class Engine(ABC):
     @abstractmethod
     async def trace(self, *, after: int = 0, limit: int = 100, timeout: float = 0.0) -> TraceReport:
         """Events after a number; wait up to ``timeout`` seconds if there are none."""
+
+    @abstractmethod
+    async def trace_back(self, before: int | None = None, limit: int = 100) -> TracePage:
+        """Events before a number, or the last ones, the newest first."""
 
     @abstractmethod
     def begin(self) -> None:

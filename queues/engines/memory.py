@@ -48,7 +48,7 @@ from queues.core.errors import (
     SwitchError,
     UnknownSession,
 )
-from queues.core.events import TraceReport
+from queues.core.events import TracePage, TraceReport
 from queues.core.limits import Limits
 from queues.core.messages import Delivery, Outgoing, OutgoingReply, Response, State
 from queues.core.metrics import Counting, Metrics
@@ -276,6 +276,9 @@ class MemoryEngine(Engine):
             report = self._switch.leave_trace(wait, now=self._clock.now())
             self._settle()
         return report
+
+    async def trace_back(self, before: int | None = None, limit: int = 100) -> TracePage:
+        return self._do(self._switch.trace_back, before, limit)
 
     # -- requests that do not wait -------------------------------------------------------------
 

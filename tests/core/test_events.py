@@ -87,6 +87,27 @@ def test_events_of_some_kinds_since_another_the_newest_first() -> None:
     assert list(trace.since(15, "purged")) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "limit", "found", "next"),
+    [
+        (None, 2, [16, 15], 15),
+        (15, 9, [14], None),
+        (15, 1, [14], None),
+        (16, 1, [15], 15),
+        (14, 9, [], None),
+        (0, 9, [], None),
+        (99, 9, [16, 15, 14], None),
+    ],
+)
+def test_pages_back_in_time(
+    before: int | None, limit: int, found: list[int], next: int | None
+) -> None:
+    page = filled(7, max_events=3).before(before, limit)
+    assert [event.number for event in page.events] == found
+    assert page.next == next
+    assert (page.kept, page.dropped) == (3, 4)
+
+
 def test_how_messages_were_sent() -> None:
     trace = Trace(first=1, max_events=9, max_bytes=ROOMY)
     trace.add(2.0, "sent", "q", 7, "cli", "x", 5)
