@@ -7,7 +7,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
-from .conf import limits, listen
+from .conf import limits, listen, undo_seconds
 
 
 @register("queues")
@@ -27,4 +27,14 @@ def check_listen(**kwargs: Any) -> list[CheckMessage]:
         listen()
     except ImproperlyConfigured as error:
         return [Error(str(error), id="queues.E002")]
+    return []
+
+
+@register("queues")
+def check_undo_seconds(**kwargs: Any) -> list[CheckMessage]:
+    """``SWITCH_UNDO_SECONDS`` is a number, 0 or more."""
+    try:
+        undo_seconds()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="queues.E003")]
     return []

@@ -5,6 +5,9 @@ defaults, for example ``SWITCH_LIMITS = {"payload_bytes": 65536}``.
 
 ``SWITCH_LISTEN`` lists the plain stream sockets to serve beside the web server's address:
 ``unix:///path``, usable by its owner only, and ``tcp://host:port``.
+
+``SWITCH_UNDO_SECONDS`` is for how many seconds a purge or a destruction in the admin can be undone;
+0 turns that off.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ from dataclasses import fields
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from queues.core.limits import Limits
+from queues.core.limits import MAX_SECONDS, Limits
 from queues.stream.listener import parse_address
+
+DEFAULT_UNDO_SECONDS = 600.0
 
 
 def limits() -> Limits:
@@ -42,3 +47,17 @@ def listen() -> list[str]:
         except ValueError as error:
             raise ImproperlyConfigured(f"SWITCH_LISTEN: {error}") from error
     return addresses
+
+
+def undo_seconds() -> float:
+    """For how long removals in the admin can be undone. Raises ImproperlyConfigured."""
+    value = getattr(settings, "SWITCH_UNDO_SECONDS", DEFAULT_UNDO_SECONDS)
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 <= seconds <= MAX_SECONDS or isinstance(value, bool):
+        raise ImproperlyConfigured(
+            f"SWITCH_UNDO_SECONDS: {value!r} is not a number of seconds, 0 or more."
+        )
+    return seconds

@@ -1,4 +1,4 @@
-"""No data of the switch is in the database; this only gives its admin page a permission."""
+"""No data of the switch is in the database; this only gives its admin pages their permissions."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ class NoRows(models.Manager["Diagnostics"]):
 
 
 class Diagnostics(models.Model):
-    """Stands for the diagnostics page in the admin: its link and its view permission."""
+    """Stands for the pages in the admin: their link, and the permissions to look and to act."""
 
     objects = NoRows()
 
     class Meta:
-        """No table; one permission."""
+        """No table; two permissions."""
 
         managed = False
         default_permissions = ("view",)
+        permissions = (("operate_switch", "Can act on queues, messages and sessions"),)
         base_manager_name = "objects"
         verbose_name = verbose_name_plural = "diagnostics"
 

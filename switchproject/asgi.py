@@ -12,10 +12,12 @@ pages = get_asgi_application()
 from channels.routing import ProtocolTypeRouter  # noqa: E402 -- Django must be set up first
 
 from queues.api.handler import ApiHandler  # noqa: E402
-from queues.conf import limits, listen  # noqa: E402
+from queues.conf import limits, listen, undo_seconds  # noqa: E402
 from queues.pages.live import LiveStream  # noqa: E402
 from queues.stream.consumer import StreamConsumer  # noqa: E402
 from queues.worker import Worker  # noqa: E402
+
+undo_seconds()  # a wrong setting shows now, not at the first purge
 
 worker = Worker(
     api=ApiHandler("queues.api.urls"),

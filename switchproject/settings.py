@@ -126,6 +126,9 @@ SPECTACULAR_SETTINGS = {
 # Plain stream sockets beside the web server's address, separated by commas.
 SWITCH_LISTEN = [a.strip() for a in os.environ.get("SWITCH_LISTEN", "").split(",") if a.strip()]
 
+# For how many seconds a purge or a destruction in the admin can be undone; 0: never.
+SWITCH_UNDO_SECONDS = os.environ.get("SWITCH_UNDO_SECONDS", "600")
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -26,3 +26,9 @@ def test_wrong_limits_are_an_error(settings: Any, limits: dict[str, Any], words:
     (error,) = run_checks(tags=["queues"])
     assert error.id == "queues.E001"
     assert words in error.msg
+
+
+def test_a_wrong_time_for_an_undo_is_an_error(settings: Any) -> None:
+    settings.SWITCH_UNDO_SECONDS = "soon"
+    (error,) = run_checks(tags=["queues"])
+    assert error.id == "queues.E003"

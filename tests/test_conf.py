@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from queues.conf import limits
+from queues.conf import limits, undo_seconds
 from queues.core.limits import Limits
 
 
@@ -35,3 +35,23 @@ def test_an_unknown_name_is_refused_with_those_that_are_known(settings: Any) -> 
     settings.SWITCH_LIMITS = {"messages": 1}
     with pytest.raises(ImproperlyConfigured, match=r"'messages' is none of .*payload_bytes"):
         limits()
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("600", 600), ("0", 0), (1.5, 1.5), (" 7 ", 7)])
+def test_the_time_for_an_undo_is_a_number_of_seconds(
+    settings: Any, value: object, seconds: float
+) -> None:
+    settings.SWITCH_UNDO_SECONDS = value
+    assert undo_seconds() == seconds
+
+
+def test_a_removal_can_be_undone_for_ten_minutes_by_default(settings: Any) -> None:
+    del settings.SWITCH_UNDO_SECONDS
+    assert undo_seconds() == 600
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-1", -1, "nan", "inf", "1e9", None, True, [1]])
+def test_a_wrong_time_for_an_undo_is_refused(settings: Any, value: object) -> None:
+    settings.SWITCH_UNDO_SECONDS = value
+    with pytest.raises(ImproperlyConfigured, match=r"SWITCH_UNDO_SECONDS: .* is not a number"):
+        undo_seconds()
