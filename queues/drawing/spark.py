@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .svg import element, number, plain, words
+from .svg import element, image, number, plain
 
 #: Most points that are drawn; more are thinned out, keeping the peaks.
 MOST_POINTS = 240
@@ -31,10 +31,11 @@ def spark(
     known = [value for _, value in points if value is not None]
     label = plain(label)
     if not known:
-        text = element("title", words(f"{label}: nothing yet"))
         base = number(height - _EDGE)
         line = element("path", class_="spark-none", d=f"M0 {base}H{width}", fill="none")
-        return _frame(text + line, width, height)
+        return image(
+            line, width=width, height=height, class_="spark", title=f"{label}: nothing yet"
+        )
 
     top = max(most or 0.0, *known, 0.0) or 1.0
     start, end = points[0][0], points[-1][0]
@@ -47,7 +48,7 @@ def spark(
 
     low, high, last_known = (show(value) for value in (min(known), max(known), known[-1]))
     told = f"{label}: {last_known} now, lowest {low}, highest {high}"
-    parts = [element("title", words(told))]
+    parts = []
     for run in _runs(_thin(points)):
         line = "L".join(f"{number(x)} {number(y)}" for x, y in (place(*point) for point in run))
         (first, _), (last, _) = place(*run[0]), place(*run[-1])
@@ -72,20 +73,7 @@ def spark(
     if points[-1][1] is not None:
         x, y = place(end, points[-1][1])
         parts.append(element("circle", class_="spark-last", cx=x, cy=y, r=2))
-    return _frame("".join(parts), width, height)
-
-
-def _frame(content: str, width: int, height: int) -> str:
-    return element(
-        "svg",
-        content,
-        class_="spark",
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {width} {height}",
-        width=width,
-        height=height,
-        role="img",
-    )
+    return image("".join(parts), width=width, height=height, class_="spark", title=told)
 
 
 def _thin(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:

@@ -30,6 +30,7 @@ CALL_PREFIX = "call."
 
 NO_SESSION = "no session"
 UNKNOWN_CALLER = "a caller"
+NOBODY_WAITS = "nobody waits for it"
 
 WORDS: dict[EventKind, str] = {
     "login": "logged in",
@@ -49,11 +50,11 @@ WORDS: dict[EventKind, str] = {
     "died": "gave up",
     "dropped": "dropped",
     "replayed": "replayed",
-    "call_timeout": "caller's time ran out",
+    "call_timeout": "call timed out",
     "caller_gone": "caller left",
     "disconnected": "connection ended",
     "resumed": "connected again",
-    "slow_consumer": "cut off: did not read",
+    "slow_consumer": "cut off, too slow",
     "ended": "session ended",
     "paused": "paused",
     "unpaused": "resumed",
@@ -112,7 +113,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Steps in their order, and the lifelines in the order in which they come in."""
+    """Steps in their order, and the lifelines from left to right."""
 
     lifelines: list[Lifeline]
     steps: list[Step]
@@ -143,6 +144,8 @@ def responses(events: Sequence[Event]) -> dict[int, Event]:
 
     The events are in the order of their numbers. A response and the end of its request are one
     operation: their events follow each other, with nothing between but the response's hand-over.
+    What else the same client sent just before, at the same instant, may be taken for a response
+    that nobody got.
     """
     found = {}
     for at, event in enumerate(events):
@@ -217,6 +220,7 @@ class _Teller:
     def __init__(self, known: Sequence[Event], chosen: dict[int, Event]) -> None:
         self._known = known
         self._chosen = chosen
+        self._numbers = {event.number for event in known}
         self._replies = responses(known)
         self._responses = {
             sent.number: event
@@ -267,6 +271,8 @@ class _Teller:
             return summary(sent.detail or "")
         if event.kind == "moved":
             return ""  # the arrow says it
+        if event.kind == "replied" and sent is None and event.number - 1 in self._numbers:
+            return NOBODY_WAITS
         return summary(event.detail or "").replace("_", " " if event.kind != "sent" else "_")
 
     def _ends(self, event: Event) -> tuple[_Key, _Key | None]:
@@ -313,10 +319,14 @@ class _Teller:
 def _lifelines(
     told: Sequence[tuple[Event, _Key, _Key | None, str]],
 ) -> tuple[list[Lifeline], dict[_Key, int]]:
-    """The parties in the order in which they come in, the least busy of too many folded."""
+    """The parties, the least busy of too many folded.
+
+    Those that messages go between come first, in the order in which the messages bring them in,
+    so that most arrows go to a neighbour.
+    """
     order: dict[_Key, None] = {}
     busy: Counter[_Key] = Counter()
-    for _, source, target, _ in told:
+    for _, source, target, _ in sorted(told, key=lambda each: each[0].message is None):
         for key in (source, target):
             if key is not None:
                 order.setdefault(key)

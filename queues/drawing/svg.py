@@ -35,6 +35,35 @@ def element(name: str, *content: str, **attributes: str | float | None) -> str:
     return "".join(parts)
 
 
+def image(
+    content: str,
+    *,
+    width: float,
+    height: float,
+    class_: str | None = None,
+    title: str | None = None,
+    description: str | None = None,
+    parts: str = "",
+) -> str:
+    """A whole picture. One without a title is for the eye only."""
+    told = element("title", words(title)) if title is not None else ""
+    if description is not None:
+        told += element("desc", words(description))
+    return element(
+        "svg",
+        told,
+        parts,
+        content,
+        xmlns="http://www.w3.org/2000/svg",
+        class_=class_,
+        viewBox=f"0 0 {number(width)} {number(height)}",
+        width=width,
+        height=height,
+        role="img" if title is not None else None,
+        aria_hidden="true" if title is None else None,
+    )
+
+
 def number(value: float) -> str:
     """A coordinate, as short as it may be."""
     text = f"{value:.1f}"
@@ -83,4 +112,5 @@ def cut(text: str, letters: int) -> str:
 
 def words(text: str) -> str:
     """A plain text as markup; one that runs from right to left does not turn its surroundings."""
-    return escape(text) if text.isascii() else f"\u2068{escape(text)}\u2069"
+    turns = not text.isascii() and any(unicodedata.bidirectional(c) in ("R", "AL") for c in text)
+    return f"\u2068{escape(text)}\u2069" if turns else escape(text)

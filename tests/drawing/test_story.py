@@ -107,8 +107,8 @@ def test_an_answer_that_nobody_waits_for(scene: Scene) -> None:
     scene.sleep(31)
     assert scene.reply(Reply(id=id, payload="HELLO"), token=server).state == "caller_gone"
     assert shown(tell(events_of(scene)))[-2:] == [
-        ("web", "caller's time ran out", "foo"),
-        ("cat", "answered", "foo"),
+        ("web", "call timed out", "foo"),
+        ("cat", "answered", "foo", "nobody waits for it"),
     ]
 
 
@@ -116,9 +116,13 @@ def test_a_message_sent_just_before_is_no_response(scene: Scene) -> None:
     server, id = called(scene)
     scene.sleep(31)
     scene.send("foo", Draft("other"), token=server)
+    scene.sleep(0.1)
     scene.reply(Reply(id=id, payload="HELLO"), token=server)
     story = tell(events_of(scene))
-    assert shown(story)[-2:] == [("cat", "sent", "foo", "other"), ("cat", "answered", "foo")]
+    assert shown(story)[-2:] == [
+        ("cat", "sent", "foo", "other"),
+        ("cat", "answered", "foo", "nobody waits for it"),
+    ]
 
 
 def test_what_becomes_of_messages(scene: Scene) -> None:
@@ -222,6 +226,14 @@ def test_of_many_lifelines_the_least_busy_are_folded() -> None:
     assert "client 29" in labels
     assert "13 other clients" in labels
     assert len(story.steps) == 32
+
+
+def test_messages_go_to_neighbours(scene: Scene) -> None:
+    scene.server("dog", "bar")
+    server, id = called(scene)
+    scene.reply(Reply(id=id, payload="HELLO"), token=server)
+    labels = [each.label for each in tell(events_of(scene)).lifelines]
+    assert labels == ["web", "foo", "cat", "dog", "bar"]
 
 
 def test_a_client_and_a_queue_of_the_same_name_are_two() -> None:
