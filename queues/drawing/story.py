@@ -15,6 +15,7 @@ from typing import Literal
 
 from queues.core.events import Event, EventKind, summary
 
+from .names import short_names
 from .svg import plain
 
 #: Steps of one story; of more, the last ones are told.
@@ -23,8 +24,6 @@ MOST_STEPS = 200
 MOST_LIFELINES = 20
 #: Seconds between two steps that are worth saying.
 LONG = 1.0
-#: Fewest digits by which a message is named.
-FEWEST_DIGITS = 3
 #: What the private reply address of a call begins with.
 CALL_PREFIX = "call."
 
@@ -249,7 +248,7 @@ class _Teller:
         told = told[left_out:]
 
         lifelines, places = _lifelines(told)
-        names = _short(each[0].message for each in told)
+        names = short_names(each[0].message for each in told)
         steps: list[Step] = []
         for event, source, target, text in told:
             gap = event.at - steps[-1].event.at if steps else 0.0
@@ -351,15 +350,6 @@ def _lifelines(
             lifelines.append(Lifeline(kind, name, 0 if one else folded[kind]))
         places[key] = others[kind]
     return lifelines, places
-
-
-def _short(ids: Iterable[int | None]) -> dict[int, str]:
-    """Short names for messages: the last digits, as many as tell them apart."""
-    found = {id for id in ids if id is not None}
-    digits = FEWEST_DIGITS
-    while len({str(id)[-digits:] for id in found}) < len(found):
-        digits += 1
-    return {id: f"…{text[-digits:]}" if len(text := str(id)) > digits + 1 else text for id in found}
 
 
 def _holds(steps: Sequence[Step]) -> list[Hold]:

@@ -44,8 +44,10 @@ def image(
     title: str | None = None,
     description: str | None = None,
     parts: str = "",
+    role: str = "img",
 ) -> str:
-    """A whole picture. One without a title is for the eye only."""
+    """A whole picture. One without a title is for the eye only; one whose parts can be reached by
+    the keyboard is no "img"."""
     told = element("title", words(title)) if title is not None else ""
     if description is not None:
         told += element("desc", words(description))
@@ -59,7 +61,7 @@ def image(
         viewBox=f"0 0 {number(width)} {number(height)}",
         width=width,
         height=height,
-        role="img" if title is not None else None,
+        role=role if title is not None else None,
         aria_hidden="true" if title is None else None,
     )
 
