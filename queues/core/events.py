@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Literal
 
 EventKind = Literal[
     "login",
@@ -63,16 +63,6 @@ class Event:
     detail: str | None = None
     parent: int | None = None
     """The request that a sent message was made for."""
-
-
-class Sent(NamedTuple):
-    """How a message was sent."""
-
-    at: float
-    queue: str | None
-    message: int
-    client: str | None
-    parent: int | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -189,19 +179,24 @@ class Trace:
         numbered = enumerate(self._ring, self._next - len(self._ring))
         return [_event(number, entry) for number, entry in numbered if entry[4] == message]
 
-    def since(self, number: int, *kinds: EventKind) -> Iterator[Event]:
-        """Events of some kinds with a larger number than ``number``, the newest first."""
-        count = min(len(self._ring), self._next - 1 - number)
-        for back, entry in enumerate(islice(reversed(self._ring), count), 1):
-            if entry[2] in kinds:
-                yield _event(self._next - back, entry)
+    def since(self, number: int, *kinds: EventKind) -> list[Event]:
+        """Events of some kinds with a larger number than ``number``, oldest first."""
+        first = self._next - len(self._ring)
+        skip = max(0, number + 1 - first)
+        entries = enumerate(islice(self._ring, skip, None), first + skip)
+        return [_event(n, entry) for n, entry in entries if entry[2] in kinds]
 
-    def sent(self) -> dict[int, Sent]:
-        """How the messages were sent that the trace remembers, by id. O(events kept)."""
+    def parents(self) -> dict[int, int]:
+        """The requests that sent messages were made for, as their senders said. O(events kept)."""
+        return {e[4]: e[7] for e in self._ring if e[7] is not None and e[4] is not None}
+
+    def sent(self, messages: Container[int]) -> dict[int, Event]:
+        """How some messages were sent, by id. O(events kept)."""
+        numbered = enumerate(self._ring, self._next - len(self._ring))
         return {
-            message: Sent(at, queue, message, client, parent)
-            for _, at, kind, queue, message, client, _, parent in self._ring
-            if kind == "sent" and message is not None
+            entry[4]: _event(number, entry)
+            for number, entry in numbered
+            if entry[4] is not None and entry[4] in messages and entry[2] == "sent"
         }
 
 

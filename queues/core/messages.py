@@ -143,6 +143,8 @@ class Death:
 
     cause: str
     at: float
+    number: int = 0
+    """Larger than that of every earlier death since the switch started."""
 
 
 @dataclass(slots=True, eq=False)
@@ -167,7 +169,8 @@ class Message:
     hold: Hold | None = None
     death: Death | None = None
     due_at: float | None = None
-    """When a delayed message becomes ready, or last became."""
+    """When a delayed message becomes ready, or when one last did other than by being sent or given
+    back."""
     returns: deque[Return] | None = None
     """The last hand-overs that came to nothing."""
     answers: str | None = None
@@ -240,6 +243,12 @@ def parent_of(headers: dict[str, str] | None) -> int | None:
         return None
     # Longer than any id: reading it could take long.
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def ready_since(message: Message) -> float:
+    """Since when a message that is ready, or was until its hand-over, could be handed over."""
+    since = message.sent_at if message.due_at is None else message.due_at
+    return since if message.returns is None else max(since, message.returns[-1].at)
 
 
 def delivery_of(message: Message) -> Delivery:

@@ -124,7 +124,7 @@ class Counting:
             return True
         some = list(islice(self._chosen, EXPLAINED))
         # What it finds out holds for this instant only.
-        waits = WaitsFor(self._switch)
+        waits = WaitsFor(self._switch, now)
         for queue in some:
             if self._switch.queues.get(queue.name) is queue:
                 self.result.queues.append(self._numbers(queue, waits, now))

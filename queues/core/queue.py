@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .calls import Call
     from .sessions import Session
 
+#: Messages that came back and are looked through in any case.
+_SLACK = 1_000
+
 NAME_PATTERN = r"[A-Za-z0-9._:@+~=-]{1,255}"
 _id = attrgetter("id")
 _NAME = re.compile(NAME_PATTERN, re.ASCII)
@@ -68,10 +71,12 @@ class KeyRecord:
 class Queue:
     """A named FIFO of messages. ``owner`` is the session that a transient queue ends with.
 
-    Ready messages lie in two places: those never delivered in a deque (ids only grow), those
-    that came back in a heap. The smaller of the two heads is the oldest. A ready message that
-    leaves from the middle is only marked as stale; entries are dropped when they surface, or all
-    at once when they outnumber the rest, so that every operation is O(log n) amortised.
+    Ready messages lie in two places: a deque in the order of their ids, where new ones go to the
+    end, and a heap for those that came back. The smaller of the two heads is the oldest. A ready
+    message that leaves from the middle is only marked as stale, and dropped when it would come to
+    a head; a head is never stale. When there are many stale entries they are dropped at once, and
+    when many messages came back they are sorted into the deque. So every operation is O(log n)
+    amortised, and only few places have to be looked through for ``ahead_of``.
     """
 
     def __init__(self, name: str, policy: Policy, owner: Session | None, now: float) -> None:
@@ -109,9 +114,9 @@ class Queue:
         return ready + len(self.delayed) + len(self.held)
 
     def ahead_of(self, message: Message) -> int:
-        """How many ready messages are older than a ready one. O(log n) in those never returned."""
-        fresh, id = self._fresh, message.id
-        before = bisect_left(fresh, id, key=_id)
+        """How many ready messages are older than a ready one. O(n / 8) at worst."""
+        id = message.id
+        before = bisect_left(self._fresh, id, key=_id)
         before += sum(1 for each, _ in self._returned if each < id)
         return before - sum(1 for each in self._stale if each < id)
 
@@ -122,21 +127,19 @@ class Queue:
     def restore(self, message: Message) -> None:
         """Make a message ready again, in its original place."""
         message.state = State.READY
-        if message.id in self._stale:
-            self._stale.discard(message.id)
+        fresh, id = self._fresh, message.id
+        if id in self._stale:
+            self._stale.discard(id)
+        elif not fresh or fresh[-1].id < id:
+            fresh.append(message)
         else:
-            heapq.heappush(self._returned, (message.id, message))
+            heapq.heappush(self._returned, (id, message))
+            if len(self._returned) > _SLACK + len(fresh) // 16:
+                self._sort_in()
 
     def head(self) -> Message | None:
         """The oldest ready message."""
-        fresh, returned, stale = self._fresh, self._returned, self._stale
-        if not returned and not stale:
-            return fresh[0] if fresh else None
-        if stale:
-            while fresh and fresh[0].id in stale:
-                stale.discard(fresh.popleft().id)
-            while returned and returned[0][0] in stale:
-                stale.discard(heapq.heappop(returned)[0])
+        fresh, returned = self._fresh, self._returned
         if not returned:
             return fresh[0] if fresh else None
         if not fresh or returned[0][0] < fresh[0].id:
@@ -153,6 +156,7 @@ class Queue:
             self._fresh.popleft()
         else:
             heapq.heappop(self._returned)
+        self._drop_stale_heads()
         return message
 
     def remove(self, message: Message) -> None:
@@ -165,7 +169,8 @@ class Queue:
             del self.dead[message.id]
         else:
             self._stale.add(message.id)
-            if len(self._stale) > 64 + self.ready:
+            self._drop_stale_heads()
+            if len(self._stale) > 64 + self.ready // 8:
                 self._compact()
 
     def messages(self, state: State | None = None) -> Iterator[Message]:
@@ -191,6 +196,25 @@ class Queue:
         for message in heapq.merge(fresh, back, key=_id):
             if message.id not in self._stale:
                 yield message
+
+    def sort_dead(self) -> None:
+        """Put the dead messages into the order of their deaths, after some were put back."""
+        deaths = [(m.death.number, id) for id, m in self.dead.items() if m.death is not None]
+        for _, id in sorted(deaths):
+            self.dead.move_to_end(id)
+
+    def _drop_stale_heads(self) -> None:
+        fresh, returned, stale = self._fresh, self._returned, self._stale
+        while fresh and fresh[0].id in stale:
+            stale.discard(fresh.popleft().id)
+        while returned and returned[0][0] in stale:
+            stale.discard(heapq.heappop(returned)[0])
+
+    def _sort_in(self) -> None:
+        """Move what came back to its place among the others."""
+        back = [message for _, message in sorted(self._returned)]
+        self._fresh = deque(sorted([*self._fresh, *back], key=_id))
+        self._returned = []
 
     def _compact(self) -> None:
         stale = self._stale

@@ -28,6 +28,7 @@ from .answers import (
 from .limits import MAX_BATCH_BYTES
 from .messages import Message, State, parent_of
 from .sessions import Session
+from .undo import MOST_KEPT
 from .verdict import explain_message, explain_queue, explain_session, overdue, service_status
 from .waits_for import WaitsFor
 
@@ -84,7 +85,7 @@ def queue_info(switch: Switch, queue: Queue, waits: WaitsFor, now: float) -> Que
 
 def queue_report(switch: Switch, queue: Queue, now: float) -> QueueReport:
     """A queue at ``now`` with its servers."""
-    waits = WaitsFor(switch)
+    waits = WaitsFor(switch, now)
     consumers = switch.consumers.get(queue.name)
     servers = consumers.sessions.values() if consumers else ()
     return QueueReport(
@@ -178,7 +179,7 @@ def page_of_queues(
 
     names = heapq.nsmallest(limit + 1, filter(wanted, switch.queues))
     page = names[:limit]
-    waits = WaitsFor(switch)
+    waits = WaitsFor(switch, now)
     return QueueList(
         queues=[queue_info(switch, switch.queues[n], waits, now) for n in page],
         next=page[-1] if len(names) > limit else None,
@@ -263,8 +264,9 @@ def tally(switch: Switch, messages: Iterable[Message], *, kept: bool) -> Tally:
         found.undoable = False
         return found
     over = switch.undo_bytes + found.bytes - limit
+    too_many = len(switch.undoable) + 1 - MOST_KEPT
     for removed in switch.undoable.values():
-        if over <= 0:
+        if over <= 0 and found.forgets >= too_many:
             break
         over -= removed.size
         found.forgets += 1
@@ -291,7 +293,7 @@ def diagnostics(switch: Switch, now: float) -> Diagnostics:
 
     persistent = [queue for queue in switch.queues.values() if queue.owner is None]
     shown = heapq.nsmallest(MAX_SERVICES, persistent, key=urgency)
-    waits = WaitsFor(switch)
+    waits = WaitsFor(switch, now)
     services = []
     for queue in shown:
         consumers = switch.consumers.get(queue.name)
@@ -363,52 +365,66 @@ def stuck_calls(switch: Switch, waits: WaitsFor, now: float) -> list[StuckCall]:
 def call_tree(switch: Switch, id: int) -> CallTree | None:
     """The calls that a request belongs to, from the first on; None if there are no others.
 
-    Of those that have ended only the trace knows.
+    Of those that have ended only the trace knows. What callers say about parents need not be true:
+    a request is shown once, below the first that claims it.
     """
-    sent = switch.trace.sent()
+    parents = switch.trace.parents()
+    made: dict[int, list[int]] = {}
+    for request, parent in parents.items():
+        made.setdefault(parent, []).append(request)
 
-    def parent(id: int) -> int | None:
-        message = switch.messages.get(id)
-        if message is not None:
-            return parent_of(message.headers)
-        return sent[id].parent if id in sent else None
-
-    children: dict[int, dict[int, None]] = {}
-    for event in sent.values():
-        if event.parent is not None:
-            children.setdefault(event.parent, {})[event.message] = None
-    for known, calls in switch.children.items():
-        children.setdefault(known, {}).update(calls)
-    root = id
-    for _ in range(MAX_DEPTH):
-        above = parent(root)
-        if above is None or above == root or not (above in sent or above in switch.messages):
+    path = [id]
+    while len(path) <= MAX_DEPTH:
+        message = switch.messages.get(path[-1])
+        above = parents.get(path[-1]) if message is None else parent_of(message.headers)
+        if above is None or above in path:
             break
-        root = above
-    if root == id and not children.get(id):
-        return None
-    left = MAX_CALLS
+        path.append(above)
+    sent = switch.trace.sent(path)
+    while len(path) > 1 and path[-1] not in sent and path[-1] not in switch.messages:
+        del path[-1]  # there never was such a request, or it is forgotten
+    root = path[-1]
 
-    def tree(id: int, depth: int) -> CallTree:
-        nonlocal left
-        left -= 1
+    calls: dict[int, list[int]] = {root: []}
+    level = [root]
+    for _ in range(MAX_DEPTH):
+        below = []
+        for each in level:
+            for call in sorted({*made.get(each, ()), *switch.children.get(each, ())}):
+                if call not in calls and (len(calls) < MAX_CALLS or call in path):
+                    calls[call] = []
+                    calls[each].append(call)
+                    below.append(call)
+        level = below
+    if len(calls) == 1:
+        return None
+    sent = switch.trace.sent(calls)
+
+    def tree(id: int) -> CallTree:
         message = switch.messages.get(id)
-        event = sent.get(id)
-        below = sorted(children.get(id, ())) if depth < MAX_DEPTH else []
-        hold = None if message is None else message.hold
-        call = None
-        if message is not None and message.reply_to is not None:
-            call = switch.calls.get(message.reply_to)
-        queue = message.queue if message is not None else event.queue if event is not None else None
+        below = [tree(call) for call in calls[id]]
+        if message is None:
+            event = sent.get(id)
+            return CallTree(
+                id=id,
+                queue="" if event is None else event.queue or "",
+                sent_at=None if event is None else event.at,
+                caller=None if event is None else event.client,
+                state=None,
+                holder=None,
+                waiting=False,
+                calls=below,
+            )
+        call = None if message.reply_to is None else switch.calls.get(message.reply_to)
         return CallTree(
             id=id,
-            queue=queue or "",
-            sent_at=message.sent_at if message is not None else event.at if event else None,
-            caller=message.sender if message is not None else event.client if event else None,
-            state=None if message is None else message.state,
-            holder=None if hold is None else hold.session.client,
+            queue=message.queue,
+            sent_at=message.sent_at,
+            caller=message.sender,
+            state=message.state,
+            holder=None if message.hold is None else message.hold.session.client,
             waiting=call is not None and bool(call.waits),
-            calls=[tree(each, depth + 1) for each in below if left > 0],
+            calls=below,
         )
 
-    return tree(root, 0)
+    return tree(root)

@@ -724,7 +724,7 @@ class Switch:
         summary = draft.payload[:KEPT_LENGTH]
         self._emit(now, "sent", queue.name, message.id, sender, summary, parent)
         if draft.delay > 0:
-            self._delay(message, queue, draft.delay, now)
+            self._delay(message, queue, now + draft.delay)
         else:
             queue.append(message)
             self._offer(queue, now)
@@ -1227,17 +1227,17 @@ class Switch:
             if message.expires_at is not None:
                 self._deadlines.set((Due.EXPIRY, message.id), message.expires_at)
             if delay > 0:
-                self._delay(message, queue, delay, now)
+                self._delay(message, queue, now + delay)
             else:
                 queue.restore(message)
                 self._offer(queue, now)
         self._rejoin(session, queue, now)
 
-    def _delay(self, message: Message, queue: Queue, delay: float, now: float) -> None:
+    def _delay(self, message: Message, queue: Queue, until: float) -> None:
         message.state = State.DELAYED
-        message.due_at = now + delay
+        message.due_at = until
         queue.delayed[message.id] = message
-        self._deadlines.set((Due.DELAY_ENDS, message.id), now + delay)
+        self._deadlines.set((Due.DELAY_ENDS, message.id), until)
 
     def _end_delay(self, message: Message, now: float) -> None:
         queue = self.queues[message.queue]
@@ -1263,7 +1263,7 @@ class Switch:
         self._cancel_deadlines(message)
         message.state = State.DEAD
         message.due_at = None
-        message.death = Death(cause, now)
+        message.death = Death(cause, now, self.trace.last + 1)
         queue.dead[message.id] = message
         self._emit(now, "died", queue.name, message.id, detail=cause)
         if len(queue.dead) > queue.policy.max_dead:
@@ -1536,7 +1536,7 @@ class Switch:
             queue.dead[message.id] = message
             return
         if message.state is State.DELAYED and message.due_at is not None and message.due_at > now:
-            self._delay(message, queue, message.due_at - now, now)
+            self._delay(message, queue, message.due_at)
         else:
             message.due_at = now
             queue.restore(message)

@@ -9,17 +9,22 @@ from .answers import UndoInfo
 from .messages import Message
 from .queue import Policy
 
+#: Purges and destructions kept together; before one more the oldest is forgotten.
+MOST_KEPT = 1_000
 
-@dataclass(slots=True, eq=False)
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Removed:
-    """Messages in the state that they were in, and the policy that their queue had."""
+    """Messages in the state that they were in, and their queue as it was."""
 
     id: int
     action: Literal["purged", "destroyed"]
     queue: str
     policy: Policy
+    paused_at: float | None
     messages: list[Message]
     size: int
+    """Bytes of the messages."""
     at: float
     until: float
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from .messages import Message, State
+from .messages import Message, State, ready_since
 
 if TYPE_CHECKING:
-    from .events import Event
+    from .events import Event, Trace
     from .queue import Queue
     from .sessions import Consumers, Session
     from .switch import Switch
@@ -30,6 +30,30 @@ MANY_RETURNS = 2
 MOST_NAMES = 3
 #: Names and ids in one piece of evidence.
 MOST_EVIDENCE = 10
+#: Messages of a deadlock that a sentence tells, and that the evidence does.
+MOST_STEPS = 6
+MOST_IN_CIRCLE = 50
+
+#: How a session ended or left a queue, for people.
+_LEFT = {
+    "lease_expired": "its lease ended without a sign of life",
+    "disconnected": "its connection ended",
+    "logout": "it logged out",
+    "ended": "an operator ended its session",
+    "unsubscribed": "it unsubscribed",
+}
+#: Why a message was dropped, for people.
+_DROPPED = {
+    "operator": "somebody deleted it",
+    "max_dead": "it was dead, and its queue keeps only so many of the dead",
+}
+#: How a hand-over came to nothing, for people.
+_RETURNED = {
+    **_LEFT,
+    "nack": "it gave the message back",
+    "ack_timeout": "it took longer than the ack timeout",
+    "operator": "an operator took the message from it",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +144,10 @@ def explain_message(switch: Switch, message: Message, waits: WaitsFor, now: floa
     return _verdict(_of_message(switch, message, waits, now))
 
 
-def _of_message(switch: Switch, message: Message, waits: WaitsFor, now: float) -> Iterator[Verdict]:
+def _of_message(
+    switch: Switch, message: Message, waits: WaitsFor, now: float, *, follow: bool = True
+) -> Iterator[Verdict]:
+    """What is true of a message; ``follow`` the calls made for it to where they end."""
     if message.state is State.DEAD:
         yield _dead(message, now)
         return
@@ -141,14 +168,14 @@ def _of_message(switch: Switch, message: Message, waits: WaitsFor, now: float) -
         assert message.hold is not None
         if waits.locked(message):
             yield _deadlock(waits.circle(message), now)
-        elif len(chain := waits.chain(message)) > 1:
+        elif follow and len(chain := waits.chain(message)) > 1:
             yield _waiting_on_call(switch, chain, waits, now)
         if gone:
             yield _caller_gone(message)
         if overdue(message.hold.session, now):
             yield _held_silent(message, now)
         elif message.returns is None or len(message.returns) < MANY_RETURNS:
-            yield _held(message, queue, now)
+            yield _held(message, queue, waits, now)
     limit = queue.policy.max_deliveries
     if (
         message.delivery_count
@@ -168,7 +195,7 @@ def _dead(message: Message, now: float) -> Verdict:
     causes = {
         "max_deliveries": f"it was handed out {message.delivery_count} times and never acked",
         "rejected": "a consumer rejected it",
-        "expired": "its time to live ended before anyone took it",
+        "expired": _too_late(handed_out=message.delivery_count > 0),
     }
     expired = death.cause == "expired"
     return Verdict(
@@ -185,6 +212,11 @@ def _dead(message: Message, now: float) -> Verdict:
             **_holders(message),
         },
     )
+
+
+def _too_late(*, handed_out: bool) -> str:
+    how = "while nobody had it" if handed_out else "before anyone took it"
+    return f"its time to live ended {how}"
 
 
 def _holders(message: Message) -> dict[str, Any]:
@@ -223,75 +255,74 @@ def _paused(queue: Queue, now: float) -> Verdict:
 
 def _deadlock(circle: list[Message], now: float) -> Verdict:
     names = list(dict.fromkeys(m.queue for m in circle))
-    steps = []
-    for message, after in zip(circle, circle[1:] + circle[:1], strict=True):
-        if message.hold is not None:
-            steps.append(
-                f"{message.hold.session.client} holds message {message.id} of {message.queue} "
-                f"and has called {after.queue}"
-            )
-        else:
-            steps.append(
-                f"message {message.id} of {message.queue} waits for whoever holds {after.id}"
-            )
-    since = max(m.hold.since if m.hold is not None else m.sent_at for m in circle)
-    who = f"{names[0]} calls itself" if len(names) == 1 else f"{_and(names)} wait for each other"
+    since = max(m.hold.since if m.hold is not None else ready_since(m) for m in circle)
+    steps = [_step(m, after) for m, after in zip(circle, circle[1:] + circle[:1], strict=True)]
+    if len(steps) > MOST_STEPS:
+        steps[MOST_STEPS:] = [f"and so on, over {_count(len(circle), 'message')}"]
+    who = f"{names[0]} waits for itself"
+    if len(names) > 1:
+        who = f"{_names(names)} wait for each other"
     return Verdict(
         code="deadlock",
         level="stuck",
-        sentence=f"Deadlock: {who}. {'; '.join(steps)}. Nobody can go on, "
+        sentence=f"Deadlock: {who}. {_capital('; '.join(steps))}. Nobody can go on, "
         f"since {duration(now - since)}.",
         next_step="Break the circle: a handler must not wait for a service that waits for it, "
         "or needs more servers. Dropping one of the messages frees the others now; "
         "otherwise the first timeout does.",
-        evidence={
-            "since": since,
-            "circle": [
-                {
-                    "message": m.id,
-                    "queue": m.queue,
-                    "state": m.state,
-                    "holder": None if m.hold is None else m.hold.session.client,
-                }
-                for m in circle
-            ],
-        },
+        evidence={"since": since, "circle": [_place(m) for m in circle[:MOST_IN_CIRCLE]]},
     )
 
 
-def _and(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+def _step(message: Message, after: Message) -> str:
+    if message.hold is not None:
+        return (
+            f"{message.hold.session.client} holds message {message.id} of {message.queue} and "
+            f"waits for the reply to message {after.id}, which was sent to {after.queue} for it"
+        )
+    assert after.hold is not None
+    return (
+        f"message {message.id} waits until {after.hold.session.client} has finished "
+        f"message {after.id}"
+    )
+
+
+def _place(message: Message) -> dict[str, Any]:
+    """Where a message is, as evidence."""
+    return {
+        "message": message.id,
+        "queue": message.queue,
+        "state": message.state,
+        "holder": None if message.hold is None else message.hold.session.client,
+    }
 
 
 def _waiting_on_call(switch: Switch, chain: list[Message], waits: WaitsFor, now: float) -> Verdict:
     first, called, last = chain[0], chain[1], chain[-1]
     assert first.hold is not None
-    end = explain_message(switch, last, waits, now)
-    way = " → ".join(dict.fromkeys(m.queue for m in chain))
-    through = f" ({way})" if len(chain) > 2 else ""
+    end = _verdict(_of_message(switch, last, waits, now, follow=False))
+    way = _way(chain)
     return Verdict(
         code="waiting_on_call",
         level=end.level,
         sentence=f"{first.hold.session.client} has held the message for "
         f"{duration(now - first.hold.since)} and waits for its own call to {called.queue}, made "
-        f"{duration(now - called.sent_at)} ago{through}. At the end of that: {end.sentence}",
+        f"{duration(now - called.sent_at)} ago"
+        + (f" ({way})" if len(chain) > 2 else "")
+        + f". At the end of that: {end.sentence}",
         next_step=end.next_step,
         evidence={
             "holder": first.hold.session.client,
             "since": first.hold.since,
-            "chain": [
-                {
-                    "message": m.id,
-                    "queue": m.queue,
-                    "state": m.state,
-                    "holder": None if m.hold is None else m.hold.session.client,
-                }
-                for m in chain
-            ],
+            "chain": [_place(m) for m in chain],
             "end": end.code,
             "end_evidence": end.evidence,
         },
     )
+
+
+def _way(chain: list[Message]) -> str:
+    return " → ".join(dict.fromkeys(m.queue for m in chain))
 
 
 def _caller_gone(message: Message) -> Verdict:
@@ -338,7 +369,7 @@ def _held_silent(message: Message, now: float) -> Verdict:
     )
 
 
-def _held(message: Message, queue: Queue, now: float) -> Verdict:
+def _held(message: Message, queue: Queue, waits: WaitsFor, now: float) -> Verdict:
     hold = message.hold
     assert hold is not None
     client = hold.session.client
@@ -347,11 +378,12 @@ def _held(message: Message, queue: Queue, now: float) -> Verdict:
         if hold.session.open
         else f"it was last heard of {duration(now - hold.session.last_seen)} ago"
     )
+    calls = "" if waits.calls_of(message) else ", and waits for no call that the switch knows of"
     return Verdict(
         code="held",
         level=_slow(hold.since, now),
         sentence=f"{client} has been working on the message for {duration(now - hold.since)}; "
-        f"{alive}, and has made no call for it that the switch knows of.",
+        f"{alive}{calls}.",
         next_step=f"Wait for {client}, or see what it is doing.",
         evidence={**_held_evidence(message), "ack_timeout": queue.policy.ack_timeout},
     )
@@ -390,7 +422,7 @@ def _redelivered(message: Message, now: float) -> Verdict:
         code="redelivered",
         level="warning",
         sentence=f"The message has been handed out {times} and came back, last from "
-        f"{last.client} {duration(now - last.at)} ago ({last.cause}){held}.",
+        f"{last.client} {duration(now - last.at)} ago: {_RETURNED[last.cause]}{held}.",
         next_step="See why its holders fail; a max_deliveries sets such messages aside.",
         evidence=evidence,
     )
@@ -422,22 +454,23 @@ def _ready(
     # In the order of their hand-over: the first is held longest.
     oldest = next(iter(busy.values()), None)
     if oldest is None or oldest.hold is None:
-        holding = "its servers have room for none: they hold no message of it"
+        holding = "its servers hold none of it, and have not asked for more yet"
     else:
         holders = list(dict.fromkeys(m.hold.session.client for m in _some(busy) if m.hold))
         evidence["holders"] = holders
         evidence["oldest_held_since"] = oldest.hold.since
         evidence["oldest_held"] = oldest.id
+        held_for = duration(now - oldest.hold.since)
         holding = (
-            f"{_count(len(busy), 'message')} {'is' if len(busy) == 1 else 'are'} held by "
-            f"{_names(holders)}, the oldest for {duration(now - oldest.hold.since)}"
+            f"{_count(len(busy), 'message')} {_are(len(busy))} held by {_names(holders)}"
+            + (", the oldest" if len(busy) > 1 else "")
+            + f" for {held_for}"
         )
         if len(chain := waits.chain(oldest)) > 1:
-            way = " → ".join(dict.fromkeys(m.queue for m in chain))
             also.append(
                 Finding(
                     code="waiting_on_call",
-                    sentence=f"The oldest of them waits for a call: {way}.",
+                    sentence=f"Message {oldest.id}, held longest, waits for a call: {_way(chain)}.",
                 )
             )
     return Verdict(
@@ -473,12 +506,12 @@ def without_server(
     if not consumers.sessions:
         left = consumers.left
         assert left is not None
-        there = _count(consumers.ever, "server")
         return Verdict(
             code="server_left",
             level="stuck",
-            sentence=f"{so_far}{name} has had {there}, and the "
-            f"last, {left.client}, left {duration(now - left.at)} ago ({left.reason}).",
+            sentence=f"{so_far}{name} has no server any more: the last one, {left.client}, left "
+            f"{duration(now - left.at)} ago: {_LEFT[left.reason]}. Servers have subscribed "
+            f"{_count(consumers.ever, 'time')} so far.",
             next_step=f"Start a server for {name} again.",
             evidence={
                 **evidence,
@@ -495,8 +528,8 @@ def without_server(
             code="servers_silent",
             level="stuck",
             sentence=_capital(
-                f"{so_far}every server of {name} is past the time of its next "
-                f"Transfer, and the last was heard of {duration(now - last_seen)} ago."
+                f"{so_far}every server of {name} is silent: it should have asked for more by now. "
+                f"The last sign of life was {duration(now - last_seen)} ago."
             ),
             next_step=f"See what {_names(names)} is doing; it is crashed or deadlocked.",
             evidence={**evidence, "servers": names[:MOST_EVIDENCE], "last_seen": last_seen},
@@ -511,22 +544,36 @@ def _capital(text: str) -> str:
 # -- messages that have ended -----------------------------------------------------------------
 
 
-def clears(event: Event, last: Event) -> bool:
-    """Whether ``event`` took the message away whose last event before is ``last``."""
-    if event.queue != last.queue:
-        return False
+def _cleared(last: Event, trace: Trace) -> Event | None:
+    """The purge or the destruction of its queue that took a message away after its last event."""
+    place = last.queue
+    if last.kind == "moved" and last.detail is not None:
+        place = last.detail.removeprefix("to ")
+    found: Event | None = None
+    restored = False
+    for event in trace.since(last.number, "purged", "queue_destroyed", "restored"):
+        if event.queue != place:
+            continue
+        if event.kind == "restored":
+            # If it was among what came back, something else must have taken it since.
+            restored = True
+        elif (found is None or restored) and _clears(event, last):
+            found, restored = event, False
+    return found
+
+
+def _clears(event: Event, last: Event) -> bool:
+    """Whether a purge or a destruction takes a message whose last event is ``last``."""
     if event.kind == "queue_destroyed":
         return True
-    state = {"delivered": "held", "died": "dead"}.get(last.kind, "ready delayed")
+    states = {"delivered": ["held"], "died": ["dead"]}.get(last.kind, ["ready", "delayed"])
     purged = (event.detail or "").split()
-    return event.kind == "purged" and any(each in purged for each in state.split())
+    return any(state in purged for state in states)
 
 
-def explain_ended(events: list[Event], cleared: Event | None, now: float) -> Verdict:
-    """What became of a message that the switch no longer has, from the events that moved it.
-
-    ``cleared`` is the purge or the destruction of its queue, where there was one since.
-    """
+def explain_ended(events: list[Event], trace: Trace, now: float) -> Verdict:
+    """What became of a message that the switch no longer has, from its events in ``trace``."""
+    events = [event for event in events if event.kind not in ("call_timeout", "caller_gone")]
     if not events:
         return Verdict(
             code="forgotten",
@@ -538,13 +585,13 @@ def explain_ended(events: list[Event], cleared: Event | None, now: float) -> Ver
     ago = duration(now - last.at)
     evidence = {"at": last.at, "client": last.client, "detail": last.detail}
     expired = last.kind == "dropped" and last.detail == "expired"
+    handed_out = any(event.kind == "delivered" for event in events)
     kind = "expired" if expired else last.kind
     sentences = {
         "acked": f"{last.client} acknowledged the message {ago} ago.",
         "replied": f"{last.client} answered the message {ago} ago.",
-        "dropped": f"The message was dropped {ago} ago ({last.detail}).",
-        "expired": f"The time to live of the message ended {ago} ago, before anyone took it; "
-        "it was dropped.",
+        "dropped": f"The message was dropped {ago} ago: {_DROPPED.get(last.detail or '', '')}.",
+        "expired": f"The message was dropped {ago} ago: {_too_late(handed_out=handed_out)}.",
     }
     if kind in sentences:
         return Verdict(
@@ -556,6 +603,7 @@ def explain_ended(events: list[Event], cleared: Event | None, now: float) -> Ver
             else "Nothing is left to do.",
             evidence=evidence,
         )
+    cleared = _cleared(last, trace)
     if cleared is not None:
         verb = "purged" if cleared.kind == "purged" else "destroyed"
         return Verdict(
@@ -590,12 +638,11 @@ def _of_queue(switch: Switch, queue: Queue, waits: WaitsFor, now: float) -> Iter
     if queue.length >= queue.policy.max_length:
         yield queue_full(queue, now)
     consumers = switch.consumers.get(queue.name)
-    head = queue.head()
-    held = next(iter(queue.held.values()), None)
-    if head is not None:
-        yield explain_message(switch, head, waits, now)
-    elif held is not None:
-        yield explain_message(switch, held, waits, now)
+    first = queue.head() or next(iter(queue.held.values()), None)
+    if first is not None:
+        for verdict in _of_message(switch, first, waits, now):
+            if verdict.code != "paused":  # it comes first in any case
+                yield verdict
     elif service_status(consumers, now) == "running":
         yield _plain(queue, "idle", "Its servers wait for messages.", "Nothing is to be done.")
     elif consumers is None or not consumers.ever:
@@ -673,7 +720,7 @@ def _of_session(switch: Switch, session: Session, waits: WaitsFor, now: float) -
     # The oldest hand-over first; those beyond would tell nothing new.
     held = [m for _, m in zip(range(MOST_EVIDENCE), session.held.values(), strict=False)]
     locked = next((m for m in held if waits.locked(m)), None)
-    waiting = next((m for m in held if switch.children.get(m.id)), None)
+    waiting = next((m for m in held if waits.calls_of(m)), None)
     evidence = {
         "client": session.client,
         "since": session.since,

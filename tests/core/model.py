@@ -20,7 +20,12 @@ KEY_BYTES = 32
 NAME_LETTERS = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:@+~=-")
 
 # What happens first of the things that are due at one instant.
-WAIT_ENDS, EXPIRY, DELAY_ENDS, ACK_TIMEOUT, LEASE_ENDS, KEY_FORGOTTEN = range(6)
+WAIT_ENDS, EXPIRY, DELAY_ENDS, ACK_TIMEOUT, LEASE_ENDS, KEY_FORGOTTEN, UNDO_ENDS = range(7)
+
+#: Seconds for which a message may wait for a server that pulls, and is about to ask for it.
+PATIENCE = 1.0
+#: Seconds after which something ordinary is worth a look.
+SLOW = 10.0
 
 
 class Refused(Exception):
@@ -47,8 +52,20 @@ class Message:
     ack_due: float | None = None
     due_at: float | None = None
     cause: str | None = None
+    was: str = ""
+    """The state that it was removed in."""
+    died_at: float = 0.0
     death: int = 0
     """Which death of all this was."""
+    returns: list[float] = field(default_factory=list)
+    """When each hand-over came to nothing."""
+
+    def has(self, text: str) -> bool:
+        """Whether a search for a text finds it."""
+        texts = [self.draft.payload, self.draft.correlation_id, self.draft.key, self.sender]
+        texts += [self.holder.client if self.holder else None]
+        texts += [*(self.draft.headers or {}), *(self.draft.headers or {}).values()]
+        return text == str(self.id) or any(text in each for each in texts if each)
 
 
 @dataclass(eq=False)
@@ -60,10 +77,25 @@ class Queue:
     sent: int = 0
     delivered: int = 0
     acked: int = 0
+    refused: int = 0
+    paused: bool = False
+
+
+@dataclass(eq=False)
+class Removed:
+    id: int
+    action: str
+    queue: str
+    policy: Policy
+    paused: bool
+    messages: list[Message]
+    at: float
+    until: float
 
 
 @dataclass(eq=False)
 class Session:
+    id: int
     token: str
     client: str
     lease: float
@@ -114,13 +146,16 @@ class Call:
     address: str
     response: dict[str, Any] | None = None
     response_bytes: int = 0
+    parent: int | None = None
+    asked_at: float = 0.0
+    """When the last of those who wait began to."""
 
 
 @dataclass(eq=False)
 class CallWait(Wait):
     call: Call = None  # type: ignore[assignment]
     response: dict[str, Any] | None = None
-    verdict: str | None = None
+    verdict: list[str] | None = None
 
 
 @dataclass(eq=False)
@@ -148,9 +183,16 @@ def draft_size(draft: Draft) -> int:
     return headers_size(draft) + sum(size(text) for text in texts)
 
 
+def parent(headers: dict[str, str] | None) -> int | None:
+    """The request that a message is made for, if its header says a number."""
+    text = (headers or {}).get("switch-parent", "")
+    return int(text) if text and set(text) <= set("0123456789") and len(text) < 20 else None
+
+
 class Model:
-    def __init__(self, *, first_id: int, limits: Limits, batch_bytes: int) -> None:
+    def __init__(self, *, first_id: int, limits: Limits, batch_bytes: int, most_kept: int) -> None:
         self.limits = limits
+        self.most_kept = most_kept
         self.batch_bytes = batch_bytes
         self.next_number = self.instance = first_id
         self.counter = 0
@@ -170,6 +212,7 @@ class Model:
         self.events: list[tuple[Any, ...]] = []
         self.fates: dict[int, str] = {}
         """How each message ended."""
+        self.undoable: list[Removed] = []
 
     # -- questions ------------------------------------------------------------------------------
 
@@ -222,6 +265,17 @@ class Model:
         held = [m for m in self.held_by(stream.session) if m.queue == name]
         return stream.room > 0 and len(held) < stream.session.subscriptions[name]
 
+    def undo_bytes(self) -> int:
+        return sum(draft_size(m.draft) for removed in self.undoable for m in removed.messages)
+
+    def children(self) -> dict[int, set[int]]:
+        """The requests that somebody waits for, by what they were made for."""
+        found: dict[int, set[int]] = {}
+        for wait in self.call_waits:
+            if not wait.done and wait.call.parent is not None:
+                found.setdefault(wait.call.parent, set()).add(wait.call.request)
+        return found
+
     def remembered(self, call: Call) -> Key | None:
         return next((k for k in self.keys if k.call is call), None)
 
@@ -270,6 +324,8 @@ class Model:
                 found.append((s.lease_ends, LEASE_ENDS, s.token))
         for k in self.keys:
             found.append((k.forget_at, KEY_FORGOTTEN, (k.queue, k.text)))
+        for r in self.undoable:
+            found.append((r.until, UNDO_ENDS, r.id))
         return sorted(found)
 
     def advance(self, now: float) -> None:
@@ -279,9 +335,11 @@ class Model:
                 self.end_wait(what, now)
             elif kind == LEASE_ENDS:
                 (session,) = (s for s in self.sessions if s.token == what)
-                self.end_session(session, now, "lease_expired")
+                self.end(session, now, "lease_expired")
             elif kind == KEY_FORGOTTEN:
                 self.keys = [k for k in self.keys if (k.queue, k.text) != what]
+            elif kind == UNDO_ENDS:
+                self.undoable = [r for r in self.undoable if r.id != what]
             else:
                 message = self.by_id(what)
                 assert message is not None
@@ -312,8 +370,9 @@ class Model:
         message: int | None = None,
         client: str | None = None,
         detail: str | None = None,
+        parent: int | None = None,
     ) -> None:
-        self.events.append((kind, queue, message, client, detail))
+        self.events.append((kind, queue, message, client, detail, parent))
         for wait in self.trace_waits:
             self.wake(wait)
 
@@ -331,12 +390,13 @@ class Model:
         self.advance(now)
         if len(self.sessions) >= self.limits.sessions:
             raise Refused("too_many_sessions")
-        self.sessions.append(Session(token, client, lease, now + lease, now + lease))
+        session = Session(self.number(), token, client, lease, now + lease, now + lease)
+        self.sessions.append(session)
         self.say("login", client=client)
         return {"session": token, "client": client, "lease": lease, "instance": self.instance}
 
     def logout(self, token: str | None, *, now: float) -> None:
-        self.end_session(self.session(token, now), now, "logout")
+        self.end(self.session(token, now), now, "logout")
 
     def session(self, token: str | None, now: float) -> Session:
         self.advance(now)
@@ -354,7 +414,7 @@ class Model:
         self.advance(now)
         return None
 
-    def end_session(self, session: Session, now: float, reason: str) -> None:
+    def end(self, session: Session, now: float, reason: str) -> None:
         self.sessions.remove(session)
         session.ended = True
         for name in session.subscriptions:
@@ -438,7 +498,7 @@ class Model:
         if slow:
             self.say("slow_consumer", client=session.client)
         if session.lease == 0:
-            self.end_session(session, now, "disconnected")
+            self.end(session, now, "disconnected")
         else:
             session.lease_ends = session.expected_by = now + session.lease
             self.say("disconnected", client=session.client)
@@ -467,7 +527,10 @@ class Model:
         while ready := [
             m
             for m in self.messages
-            if m.state == "ready" and m.queue in mine and self.may_be_pushed(stream, m.queue)
+            if m.state == "ready"
+            and m.queue in mine
+            and not self.queues[m.queue].paused
+            and self.may_be_pushed(stream, m.queue)
         ]:
             self.push(min(ready, key=lambda m: m.id), stream, now)
         for name in mine:
@@ -567,10 +630,83 @@ class Model:
         self.say("queue_changed", name, client=client)
         return self.info(name, now)
 
-    def destroy_queue(self, name: str, *, now: float, token: str | None = None) -> None:
+    def destroy_queue(
+        self, name: str, *, now: float, token: str | None = None, undo_for: float = 0.0
+    ) -> dict[str, Any] | None:
         client = self.sender(token, now)
-        self.own_queue(name, token)
+        queue = self.own_queue(name, token)
+        messages = self.of(name)
         self.destroy(name, client, now)
+        return self.keep("destroyed", queue, messages, undo_for, now)
+
+    def keep(
+        self, action: str, queue: Queue, messages: list[Message], seconds: float, now: float
+    ) -> dict[str, Any] | None:
+        """Keep what was removed as long as that has room."""
+        size = sum(draft_size(m.draft) for m in messages)
+        worth_it = action == "destroyed" or messages
+        if seconds == 0 or queue.owner or not worth_it or size > self.limits.undo_bytes:
+            return None
+        while (
+            len(self.undoable) >= self.most_kept
+            or self.undo_bytes() + size > self.limits.undo_bytes
+        ):
+            del self.undoable[0]
+        id, until = self.number(), now + seconds
+        self.undoable.append(
+            Removed(id, action, queue.name, queue.policy, queue.paused, messages, now, until)
+        )
+        return self.list_undo(now=now)[-1]
+
+    def list_undo(self, *, now: float) -> list[dict[str, Any]]:
+        self.advance(now)
+        return [
+            {
+                "id": r.id,
+                "action": r.action,
+                "queue": r.queue,
+                "messages": len(r.messages),
+                "at": r.at,
+                "until": r.until,
+            }
+            for r in self.undoable
+        ]
+
+    def undo(self, id: int, *, now: float) -> dict[str, Any]:
+        self.advance(now)
+        (removed,) = [r for r in self.undoable if r.id == id] or [None]
+        if removed is None:
+            raise Refused("undo_not_found")
+        name, messages = removed.queue, removed.messages
+        if self.bytes() + sum(draft_size(m.draft) for m in messages) > self.limits.total_bytes:
+            raise Refused("switch_full")
+        policy = self.queues[name].policy if name in self.queues else removed.policy
+        alive = [m for m in messages if m.cause is None]
+        if self.length(name) + len(alive) > policy.max_length:
+            raise Refused("queue_full")
+        created = name not in self.queues
+        if created:
+            self.create(name, removed.policy, None, None, now)
+            self.queues[name].paused = removed.paused
+        self.undoable.remove(removed)
+        self.say("restored", name, detail=f"{len(messages)} {removed.action}")
+        for message in messages:
+            del self.fates[message.id]
+            self.messages.append(message)
+            delayed = message.due_at is not None and message.due_at > now
+            if message.cause is not None:
+                message.state = "dead"
+            elif delayed and message.was == "delayed":
+                message.state = "delayed"
+            else:
+                message.state = "ready"
+                message.due_at = now
+        for message in alive:
+            if message.expires_at is not None and message.expires_at <= now:
+                self.expire(message, now)
+        self.bury_few(name)
+        self.offer(name, now)
+        return {"queue": name, "restored": len(messages), "created": created}
 
     def destroy(self, name: str, client: str | None, now: float) -> None:
         messages = self.of(name)
@@ -585,10 +721,16 @@ class Model:
         self.say("queue_destroyed", name, client=client, detail=f"{len(messages)} messages")
 
     def purge_queue(
-        self, name: str, state: str | None = None, *, now: float, token: str | None = None
+        self,
+        name: str,
+        state: str | None = None,
+        *,
+        now: float,
+        token: str | None = None,
+        undo_for: float = 0.0,
     ) -> dict[str, Any]:
         client = self.sender(token, now)
-        self.own_queue(name, token)
+        queue = self.own_queue(name, token)
         states = ["ready", "delayed"] if state is None else [state]
         doomed = [m for m in self.of(name) if m.state in states]
         holders = self.holders(doomed)
@@ -598,7 +740,10 @@ class Model:
         self.say("purged", name, client=client, detail=detail)
         for holder in holders:
             self.holds_less(holder, name, now)
-        return {"purged": len(doomed)}
+        return {
+            "purged": len(doomed),
+            "undo": self.keep("purged", queue, doomed, undo_for, now),
+        }
 
     def holders(self, messages: list[Message]) -> list[Session]:
         """Who holds some of them, who has held one longest first."""
@@ -626,14 +771,97 @@ class Model:
             else:
                 message = self.by_id(id)
                 assert message is not None
-                message.state = "ready"
-                message.count = 0
-                message.expires_at = None
-                message.cause = None
+                self.revive(message, now)
                 self.say("replayed", name, id, client)
                 answer["replayed"] += 1
         self.offer(name, now)
         return answer
+
+    def revive(self, message: Message, now: float) -> None:
+        message.state = "ready"
+        message.count = 0
+        message.returns = []
+        message.expires_at = None
+        message.due_at = now
+        message.cause = None
+
+    def pause_queue(
+        self, name: str, *, now: float, token: str | None = None, paused: bool = True
+    ) -> dict[str, Any]:
+        client = self.sender(token, now)
+        queue = self.own_queue(name, token)
+        if queue.paused is not paused:
+            queue.paused = paused
+            self.say("paused" if paused else "unpaused", name, client=client)
+            self.offer(name, now)
+        return self.info(name, now)
+
+    def resume_queue(self, name: str, *, now: float, token: str | None = None) -> dict[str, Any]:
+        return self.pause_queue(name, now=now, token=token, paused=False)
+
+    def requeue(
+        self,
+        name: str,
+        ids: Iterable[int] | None = None,
+        *,
+        now: float,
+        token: str | None = None,
+    ) -> dict[str, Any]:
+        self.sender(token, now)
+        self.own_queue(name, token)
+        held = [m.id for m in self.of(name, "held")]
+        chosen = sorted(held if ids is None else set(ids))
+        answer = {"requeued": 0, "not_held": 0}
+        for id in chosen:
+            if id in held:
+                message = self.by_id(id)
+                assert message is not None
+                self.give_back(message, now, "operator")
+                answer["requeued"] += 1
+            else:
+                answer["not_held"] += 1
+        return answer
+
+    def move_messages(
+        self,
+        name: str,
+        target: str,
+        *,
+        now: float,
+        ids: Iterable[int] | None = None,
+        state: str | None = None,
+        token: str | None = None,
+    ) -> dict[str, Any]:
+        client = self.sender(token, now)
+        self.own_queue(name, token)
+        policy = self.queue(target).policy
+        if name == target:
+            raise Refused("invalid_request")
+        states = ["ready", "delayed"] if state is None else [state]
+        chosen = [m.id for m in self.of(name) if m.state in states] if ids is None else set(ids)
+        answer = {"moved": 0, "not_movable": 0, "no_room": 0}
+        for id in sorted(chosen):
+            message = self.by_id(id)
+            if message is None or message.queue != name or message.state == "held":
+                answer["not_movable"] += 1
+            elif self.length(target) >= policy.max_length:
+                answer["no_room"] += 1
+            else:
+                message.queue = target
+                if message.state == "dead":
+                    self.revive(message, now)
+                self.say("moved", name, id, client, f"to {target}")
+                answer["moved"] += 1
+        self.offer(target, now)
+        return answer
+
+    def end_session(self, id: int, *, now: float) -> None:
+        self.advance(now)
+        for session in self.sessions:
+            if session.id == id:
+                self.end(session, now, "ended")
+                return
+        raise Refused("session_not_found")
 
     def inspect_queue(self, name: str, *, now: float) -> dict[str, Any]:
         self.advance(now)
@@ -649,6 +877,8 @@ class Model:
             "kind": "transient" if queue.owner else "persistent",
             "owner": queue.owner.client if queue.owner else None,
             "status": self.status(name, now),
+            "verdict": self.queue_verdict(name, now),
+            "paused": queue.paused,
             "ready": len(ready),
             "delayed": len(self.of(name, "delayed")),
             "held": len(self.of(name, "held")),
@@ -660,6 +890,7 @@ class Model:
             "sent": queue.sent,
             "delivered": queue.delivered,
             "acked": queue.acked,
+            "refused": queue.refused,
             "created_at": queue.created_at,
             "policy": queue.policy,
         }
@@ -705,6 +936,7 @@ class Model:
     ) -> Message:
         queue = self.queues[name]
         if self.length(name) >= queue.policy.max_length:
+            queue.refused += 1
             raise Refused("queue_full")
         key_bytes = 0 if draft.key is None else size(draft.key) + KEY_BYTES
         self.check_room(draft, key_bytes - freed)
@@ -716,7 +948,7 @@ class Model:
         if draft.key is not None:
             forget_at = now + self.limits.key_window
             self.keys.append(Key(name, draft.key, message.id, draft.payload, forget_at))
-        self.say("sent", name, message.id, sender, draft.payload)
+        self.say("sent", name, message.id, sender, draft.payload, parent(draft.headers))
         if draft.delay > 0:
             message.state = "delayed"
             message.due_at = now + draft.delay
@@ -819,7 +1051,9 @@ class Model:
             ready = [
                 m
                 for m in self.messages
-                if m.state == "ready" and m.queue in transfer.session.subscriptions
+                if m.state == "ready"
+                and m.queue in transfer.session.subscriptions
+                and not self.queues[m.queue].paused
             ]
             if len(taken) >= transfer.limit or not ready:
                 return
@@ -859,7 +1093,7 @@ class Model:
 
         A stream keeps its place until its turn, also without room or credit; then it is passed.
         """
-        while True:
+        while not self.queues[name].paused:
             ready = self.of(name, "ready")
             waiting = [w for w in self.line(name) if not w.done]
             if not ready or not waiting:
@@ -983,7 +1217,7 @@ class Model:
                 if requeue:
                     self.give_back(message, now, "nack", delay)
                 else:
-                    self.die(message, "rejected")
+                    self.die(message, "rejected", now)
                     self.holds_less(session, message.queue, now)
         if foreign and not answer["released"]:
             raise Refused("not_holder")
@@ -1033,10 +1267,12 @@ class Model:
         limit = self.queues[message.queue].policy.max_deliveries
         self.say("released", message.queue, message.id, holder.client, cause)
         message.holder = None
+        if cause != "poll_lost":
+            message.returns.append(now)
         if message.expires_at is not None and message.expires_at <= now:
             self.expire(message, now)
-        elif limit is not None and message.count >= limit:
-            self.die(message, "max_deliveries")
+        elif limit is not None and message.count >= limit and cause != "operator":
+            self.die(message, "max_deliveries", now)
         elif delay > 0:
             message.state = "delayed"
             message.due_at = now + delay
@@ -1049,23 +1285,23 @@ class Model:
             self.expire(message, now)
             return
         message.state = "ready"
-        message.due_at = None
         self.offer(message.queue, now)
 
     def expire(self, message: Message, now: float) -> None:
         assert message.expires_at is not None
         assert message.expires_at <= now
         if self.queues[message.queue].policy.on_expire == "dead":
-            self.die(message, "expired")
+            self.die(message, "expired", now)
         else:
             self.say("dropped", message.queue, message.id, detail="expired")
-            self.remove(message, "dropped")
+            self.remove(message, "expired")
 
-    def die(self, message: Message, cause: str) -> None:
+    def die(self, message: Message, cause: str, now: float) -> None:
         message.state = "dead"
         message.holder = None
         message.due_at = None
         message.cause = cause
+        message.died_at = now
         message.death = self.count()
         self.say("died", message.queue, message.id, detail=cause)
         self.bury_few(message.queue)
@@ -1090,6 +1326,7 @@ class Model:
 
     def remove(self, message: Message, fate: str) -> None:
         self.fates[message.id] = fate
+        message.was = message.state
         message.state = "gone"
         message.holder = None
         self.messages.remove(message)
@@ -1110,7 +1347,7 @@ class Model:
         if name in self.queues and (key := self.known_key(name, draft)):
             if key.call is None:
                 raise Refused("key_reused")
-            lost = self.fates.get(key.id) in ("dropped", "purged")
+            lost = self.fates.get(key.id) in ("dropped", "expired", "purged")
             if key.call.response is not None or not lost:
                 return self.wait_for(key.call, timeout, now)
             self.keys.remove(key)
@@ -1124,7 +1361,7 @@ class Model:
             self.check_room(draft, 0 if draft.key is None else size(draft.key) + KEY_BYTES)
             self.create(name, self.default_policy(), None, sender, now)
         message = self.enqueue(name, draft, sender, now)
-        call = Call(message.id, name, address)
+        call = Call(message.id, name, address, parent=parent(draft.headers))
         self.calls.append(call)
         for key in self.keys:
             if key.id == message.id:
@@ -1133,6 +1370,7 @@ class Model:
 
     def wait_for(self, call: Call, timeout: float, now: float) -> CallWait:
         wait = CallWait(self.count(), now + timeout, call=call, response=call.response)
+        call.asked_at = now
         wait.done = call.response is not None
         self.call_waits.append(wait)
         return wait
@@ -1186,21 +1424,151 @@ class Model:
         self.advance(now)
         self.trace_waits.remove(wait)
 
-    def verdict(self, id: int, now: float) -> str:
-        """The code of the verdict for a message."""
-        message = self.by_id(id)
-        if message is None:
-            if id not in self.fates:
-                raise Refused("message_not_found")
-            return self.fates[id]
+    # -- explaining -----------------------------------------------------------------------------
+
+    def calls_of(self, message: Message) -> list[Message]:
+        """The requests that the handler of a held message waits for."""
+        made = {
+            w.call.request
+            for w in self.call_waits
+            if not w.done and w.call.parent == message.id and w.call.asked_at >= message.held_since
+        }
+        held = message.state == "held"
+        return [m for m in self.messages if held and m.id in made]
+
+    def ready_since(self, message: Message) -> float:
+        since = message.sent_at if message.due_at is None else message.due_at
+        return max([since, *message.returns])
+
+    def locked(self, now: float) -> set[int]:
+        """Every message that can never go on by itself, found by striking out those that can."""
+        left = [m for m in self.messages if m.state in ("ready", "held")]
+        while True:
+            stay = [m for m in left if self.is_stuck(m, left, now)]
+            if len(stay) == len(left):
+                return {m.id for m in left}
+            left = stay
+
+    def is_stuck(self, message: Message, stuck: list[Message], now: float) -> bool:
+        """Whether a message cannot go on if those of ``stuck`` do not."""
         if message.state == "held":
-            assert message.holder is not None
-            return "held_silent" if self.overdue(message.holder, now) else "held"
-        if message.state != "ready":
-            return message.state
-        status = self.status(message.queue, now)
+            return any(call in stuck for call in self.calls_of(message))
+        name = message.queue
+        servers = self.subscribers(name)
+        if self.queues[name].paused or not servers:
+            return False
+        young = now - self.ready_since(message) < PATIENCE
+        for server in servers:
+            if young and not (self.stream_of(server) and server.subscriptions[name]):
+                return False
+            held = self.held_by(server)
+            here = [m for m in held if m.queue == name]
+            if self.stream_of(server) and len(here) < server.subscriptions[name]:
+                return False
+            if not held or not all(m in stuck for m in held):
+                return False
+        return True
+
+    def caller(self, message: Message) -> str:
+        """Whether somebody waits for the reply."""
+        address = message.draft.reply_to
+        if address is None:
+            return "none"
+        if call := self.call_at(address):
+            waiting = any(w.call is call and not w.done for w in self.call_waits)
+        else:
+            waiting = address in self.queues
+        return "waiting" if waiting else "gone"
+
+    def verdict(self, id: int, now: float) -> list[str]:
+        """The codes of all that is true of a message, what matters most first."""
+        message = self.by_id(id)
+        if message is not None:
+            return self.findings(message, now)
+        if id not in self.fates:
+            raise Refused("message_not_found")
+        return [self.fates[id]]
+
+    def findings(self, message: Message, now: float) -> list[str]:
+        if message.state == "dead":
+            return ["expired" if message.cause == "expired" else "dead"]
+        queue = self.queues[message.queue]
+        found: list[str] = []
+        rest: list[str] = []
+        limit = queue.policy.max_deliveries
+        left = None if limit is None else limit - message.count
+        if message.count and left is not None and left <= (0 if message.state == "held" else 1):
+            rest.append("about_to_die")
+        if message.returns:
+            rest.append("redelivered")
+        gone = ["caller_gone"] if self.caller(message) == "gone" else []
+        if message.state == "delayed":
+            return ["delayed", *rest, *gone]
+        locked = message.id in self.locked(now)
+        if message.state == "ready":
+            found += ["paused"] if queue.paused else []
+            found += ["deadlock"] if locked else []
+            service = self.service_verdict(message.queue, now)
+            held = sorted(self.of(message.queue, "held"), key=lambda m: m.delivery)
+            found += [*gone, service]
+            if found == ["queued"] and held and self.calls_of(held[0]):
+                found.append("waiting_on_call")
+            return found + rest
+        assert message.holder is not None
+        if locked:
+            found.append("deadlock")
+        elif self.calls_of(message):
+            found.append("waiting_on_call")
+        found += gone
+        if self.overdue(message.holder, now):
+            found.append("held_silent")
+        elif len(message.returns) < 2:
+            found.append("held")
+        return found + rest
+
+    def service_verdict(self, name: str, now: float) -> str:
+        """Why nobody takes a ready message."""
+        status = self.status(name, now)
         if status == "never_started":
             return "never_started"
-        if not self.subscribers(message.queue):
+        if not self.subscribers(name):
             return "server_left"
         return "queued" if status == "running" else "servers_silent"
+
+    def queue_verdict(self, name: str, now: float) -> list[str]:
+        queue = self.queues[name]
+        found = ["paused"] if queue.paused else []
+        found += ["queue_full"] if self.length(name) >= queue.policy.max_length else []
+        held = sorted(self.of(name, "held"), key=lambda m: m.delivery)
+        status = self.status(name, now)
+        if first := self.of(name, "ready") or held:
+            more = self.findings(first[0], now)
+            if found:
+                # What another verdict says beside itself is left out.
+                more = [code for code in more if code != "waiting_on_call" or "queued" not in more]
+            found += [code for code in more if code != "paused"]
+        elif status == "running":
+            found.append("idle")
+        else:
+            found.append("unused" if status == "never_started" else "no_server")
+        return found + (["dead_messages"] if self.dead(name) else [])
+
+    def session_verdict(self, id: int, now: float) -> list[str]:
+        (session,) = [s for s in self.sessions if s.id == id] or [None]
+        if session is None:
+            raise Refused("session_not_found")
+        held = self.held_by(session)[:10]
+        found: list[str] = []
+        if {m.id for m in held} & self.locked(now):
+            found.append("deadlock")
+        elif any(self.calls_of(m) for m in held):
+            found.append("waiting_on_call")
+        if (held or session.subscriptions) and self.overdue(session, now):
+            found.append("silent")
+        elif held:
+            found.append("working")
+        elif not self.connected(session):
+            found.append("between_requests")
+        else:
+            found.append("listening" if session.subscriptions else "connected")
+        return found

@@ -1,6 +1,6 @@
 import pytest
 
-from queues.core.events import EVENT_OVERHEAD, SUMMARY_LENGTH, Sent, Trace, summary
+from queues.core.events import EVENT_OVERHEAD, SUMMARY_LENGTH, Event, Trace, summary
 
 ROOMY = 2**20
 
@@ -78,13 +78,13 @@ def test_the_events_of_a_message_oldest_first() -> None:
     assert [event.number for event in filled(7).of_message(1)] == [11, 14]
 
 
-def test_events_of_some_kinds_since_another_the_newest_first() -> None:
+def test_events_of_some_kinds_since_another() -> None:
     trace = Trace(first=10, max_events=4, max_bytes=ROOMY)
     for kind in ("purged", "sent", "purged", "acked", "queue_destroyed", "purged"):
         trace.add(0.0, kind, "q")
-    assert [e.number for e in trace.since(9, "purged", "queue_destroyed")] == [15, 14, 12]
+    assert [e.number for e in trace.since(9, "purged", "queue_destroyed")] == [12, 14, 15]
     assert [e.number for e in trace.since(12, "purged")] == [15]
-    assert list(trace.since(15, "purged")) == []
+    assert trace.since(15, "purged") == trace.since(99, "purged") == []
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,13 @@ def test_pages_back_in_time(
     assert (page.kept, page.dropped) == (3, 4)
 
 
-def test_how_messages_were_sent() -> None:
+def test_how_messages_were_sent_and_for_what() -> None:
     trace = Trace(first=1, max_events=9, max_bytes=ROOMY)
-    trace.add(2.0, "sent", "q", 7, "cli", "x", 5)
-    trace.add(3.0, "delivered", "q", 7, "server")
-    assert trace.sent() == {7: Sent(2.0, "q", 7, "cli", 5)}
+    trace.add(1.0, "sent", "p", 5, "cli", "x")
+    trace.add(2.0, "sent", "q", 7, "server", "x", 5)
+    trace.add(3.0, "delivered", "q", 7, "other")
+    assert trace.parents() == {7: 5}
+    assert trace.sent({7, 8}) == {7: Event(2, 2.0, "sent", "q", 7, "server", "x", 5)}
 
 
 def test_last_is_that_of_the_newest_or_before_the_first() -> None:

@@ -1,10 +1,10 @@
 import pytest
 
 from queues.core.errors import MessageNotFound
-from queues.core.events import Event, EventKind
+from queues.core.events import EventKind, Trace
 from queues.core.messages import Draft, Reply, State
 from queues.core.queue import Policy
-from queues.core.verdict import Verdict, clears, duration, explain_ended
+from queues.core.verdict import Verdict, duration, explain_ended
 
 from .scene import Scene
 
@@ -213,9 +213,10 @@ def test_a_purge_is_not_blamed_for_what_it_does_not_touch() -> None:
 
 
 def test_the_trace_forgot_how_it_ended() -> None:
-    assert explain_ended([], None, 0.0).code == "forgotten"
-    only_sent = [Event(1, 0.0, "sent", "q", 1)]
-    assert explain_ended(only_sent, None, 0.0).code == "forgotten"
+    trace = Trace(first=1, max_events=5, max_bytes=2**20)
+    assert explain_ended([], trace, 0.0).code == "forgotten"
+    trace.add(0.0, "sent", "q", 1)
+    assert explain_ended(trace.of_message(1), trace, 0.0).code == "forgotten"
 
 
 def test_a_call_times_out_with_a_verdict_when_the_trace_forgot_the_request() -> None:
@@ -235,22 +236,44 @@ def test_a_call_times_out_with_a_verdict_when_the_trace_forgot_the_request() -> 
 
 
 @pytest.mark.parametrize(
-    ("last", "kind", "detail", "cleared"),
+    ("last", "after", "code"),
     [
-        ("sent", "purged", "1 ready and delayed", True),
-        ("released", "purged", "1 ready", True),
-        ("sent", "purged", "1 held", False),
-        ("delivered", "purged", "1 held", True),
-        ("delivered", "purged", "1 ready and delayed", False),
-        ("died", "purged", "1 dead", True),
-        ("died", "purged", "1 ready and delayed", False),
-        ("died", "queue_destroyed", "0 messages", True),
-        ("died", "subscribed", None, False),
+        ("sent", [("purged", "1 ready and delayed")], "purged"),
+        ("released", [("purged", "1 ready")], "purged"),
+        ("sent", [("purged", "1 held")], "forgotten"),
+        ("delivered", [("purged", "1 held")], "purged"),
+        ("delivered", [("purged", "1 ready and delayed")], "forgotten"),
+        ("died", [("purged", "1 dead")], "purged"),
+        ("died", [("purged", "1 ready and delayed")], "forgotten"),
+        ("died", [("queue_destroyed", "0 messages")], "destroyed"),
+        ("sent", [("purged", "1 ready"), ("queue_destroyed", "0 messages")], "purged"),
+        ("sent", [("purged", "1 ready"), ("restored", None)], "purged"),
+        (
+            "sent",
+            [("purged", "1 ready"), ("restored", None), ("queue_destroyed", "1 messages")],
+            "destroyed",
+        ),
+        ("died", [("subscribed", None)], "forgotten"),
     ],
 )
 def test_what_takes_a_message_away(
-    last: EventKind, kind: EventKind, detail: str | None, cleared: bool
+    last: EventKind, after: list[tuple[EventKind, str | None]], code: str
 ) -> None:
-    before = Event(1, 0.0, last, "q", 7)
-    assert clears(Event(2, 1.0, kind, "q", None, None, detail), before) is cleared
-    assert not clears(Event(2, 1.0, kind, "other", None, None, detail), before)
+    trace = Trace(first=1, max_events=9, max_bytes=2**20)
+    trace.add(0.0, last, "q", 7)
+    for kind, detail in after:
+        trace.add(1.0, kind, "other", detail="1 ready and delayed and held and dead")
+        trace.add(1.0, kind, "q", detail=detail)
+    assert explain_ended(trace.of_message(7), trace, 0.0).code == code
+
+
+def test_what_takes_a_message_away_that_was_moved() -> None:
+    scene = Scene()
+    scene.create_queue("q")
+    scene.create_queue("other")
+    id = scene.put("q")
+    scene.move_messages("q", "other")
+    scene.destroy_queue("q")
+    scene.purge_queue("other")
+    found = verdict(scene, id)
+    assert (found.code, found.evidence["queue"]) == ("purged", "other")
