@@ -7,7 +7,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
-from .conf import limits, listen, undo_seconds
+from .conf import journal, limits, listen, undo_seconds
 
 
 @register("queues")
@@ -37,4 +37,14 @@ def check_undo_seconds(**kwargs: Any) -> list[CheckMessage]:
         undo_seconds()
     except ImproperlyConfigured as error:
         return [Error(str(error), id="queues.E003")]
+    return []
+
+
+@register("queues")
+def check_journal(**kwargs: Any) -> list[CheckMessage]:
+    """The settings of the journal name a mode, a time and a database that there are."""
+    try:
+        journal()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="queues.E004")]
     return []

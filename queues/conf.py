@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from queues.core.limits import MAX_SECONDS, Limits
+from queues.engines.journal import JournalMode
 from queues.stream.listener import parse_address
 
 DEFAULT_UNDO_SECONDS = 600.0
@@ -61,3 +62,19 @@ def undo_seconds() -> float:
             f"SWITCH_UNDO_SECONDS: {value!r} is not a number of seconds, 0 or more."
         )
     return seconds
+
+
+def journal() -> JournalMode | None:
+    """How the journal is kept; None if it is not. Raises ImproperlyConfigured."""
+    mode = getattr(settings, "SWITCH_JOURNAL", "off")
+    seconds = getattr(settings, "SWITCH_JOURNAL_INTERVAL", 1.0)
+    database = getattr(settings, "SWITCH_JOURNAL_DATABASE", "default")
+    if mode not in ("off", "commit", "interval"):
+        raise ImproperlyConfigured(f"SWITCH_JOURNAL: {mode!r} is none of off, commit, interval.")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+        raise ImproperlyConfigured("SWITCH_JOURNAL_INTERVAL must be a positive number of seconds.")
+    if database not in settings.DATABASES:
+        raise ImproperlyConfigured(f"SWITCH_JOURNAL_DATABASE: there is no database {database!r}.")
+    if mode == "off":
+        return None
+    return JournalMode(interval=float(seconds) if mode == "interval" else None, database=database)

@@ -22,6 +22,8 @@ from queues.api.handler import Receive, Scope, Send, error_response, send_respon
 from queues.core.errors import SecondWorker, ShuttingDown
 from queues.core.limits import Limits
 from queues.engines import running_engine, start_engine
+from queues.engines.journal import JournalMode
+from queues.engines.store import StoreRefused
 from queues.stream.listener import Listener
 
 logger = logging.getLogger("queues.worker")
@@ -55,6 +57,7 @@ class Worker:
         stream: App,
         live: App,
         limits: Callable[[], Limits],
+        journal: Callable[[], JournalMode | None],
         addresses: Callable[[], Sequence[str]],
     ) -> None:
         self._api = api
@@ -62,6 +65,7 @@ class Worker:
         self._stream = stream
         self._live = live
         self._limits = limits
+        self._journal = journal
         self._addresses = addresses
         self._listener: Listener | None = None
         self._listening: asyncio.Future[None] | None = None
@@ -145,7 +149,14 @@ class Worker:
 
     def _start(self) -> None:
         if running_engine() is None:
-            start_engine(self._limits())
+            try:
+                start_engine(self._limits(), self._journal())
+            except StoreRefused as error:
+                # Servers differ in what they make of an exception here; none may go on without
+                # what was kept.
+                logger.critical("The switch does not start. %s", error)
+                logging.shutdown()
+                os._exit(1)
             _tune_collector()
         if self._listener is None:
             self._listener = Listener(self._addresses())
@@ -153,6 +164,9 @@ class Worker:
             self._listening = task
 
     async def _answer_all(self) -> None:
+        engine = running_engine()
+        if engine is not None:
+            await engine.drain()
         if self._requests:
             _, late = await asyncio.wait(self._requests, timeout=ANSWER_TIME)
             for task in late:

@@ -12,7 +12,7 @@ pages = get_asgi_application()
 from channels.routing import ProtocolTypeRouter  # noqa: E402 -- Django must be set up first
 
 from queues.api.handler import ApiHandler  # noqa: E402
-from queues.conf import limits, listen, undo_seconds  # noqa: E402
+from queues.conf import journal, limits, listen, undo_seconds  # noqa: E402
 from queues.pages.live import LiveStream  # noqa: E402
 from queues.stream.consumer import StreamConsumer  # noqa: E402
 from queues.worker import Worker  # noqa: E402
@@ -25,6 +25,7 @@ worker = Worker(
     stream=StreamConsumer.as_asgi(),
     live=LiveStream(),
     limits=limits,
+    journal=journal,
     addresses=listen,
 )
 

@@ -79,7 +79,15 @@ TEMPLATES = [
 ]
 
 DATABASES = {
-    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": STATE_DIR / "db.sqlite3"},
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": STATE_DIR / "db.sqlite3",
+        "OPTIONS": {
+            # A transaction that has been answered survives a loss of power.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+            "transaction_mode": "IMMEDIATE",
+        },
+    },
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -128,6 +136,10 @@ SWITCH_LISTEN = [a.strip() for a in os.environ.get("SWITCH_LISTEN", "").split(",
 
 # For how many seconds a purge or a destruction in the admin can be undone; 0: never.
 SWITCH_UNDO_SECONDS = os.environ.get("SWITCH_UNDO_SECONDS", "600")
+
+# What survives a restart: "off" nothing; "commit" all that has been answered; "interval" all but
+# what came in the last seconds.
+SWITCH_JOURNAL = os.environ.get("SWITCH_JOURNAL", "off")
 
 LOGGING = {
     "version": 1,

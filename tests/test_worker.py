@@ -37,6 +37,7 @@ def new_worker() -> Worker:
         stream=pages,
         live=pages,
         limits=Limits,
+        journal=lambda: None,
         addresses=list,
     )
 

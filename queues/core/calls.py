@@ -25,6 +25,8 @@ class Call:
     caller: str | None = None
     """Client name of who asked first."""
     response: Response | None = None
+    position: int = 0
+    """The change that must be safe before the response may be told."""
     lost: bool = False
     """Whether the request expired, or was dropped or purged: no reply will come."""
     waits: dict[CallWait, None] = field(default_factory=dict)

@@ -37,6 +37,7 @@ it. The same codes travel in HTTP answers and become these same classes in the c
      |    +-- ShuttingDown          shutting_down
      |    +-- SecondWorker          second_worker
      |    +-- NotRunning            not_running
+     |    +-- StoreUnavailable      store_unavailable
      +-- CallTimeout                timeout                 504
 """
 
@@ -251,6 +252,13 @@ class NotRunning(Unavailable):
     """This process runs no switch: the protocol needs an ASGI server."""
 
     code = "not_running"
+
+
+class StoreUnavailable(Unavailable):
+    """The database does not take what must survive a restart. The outcome is unknown: retry with
+    the same key."""
+
+    code = "store_unavailable"
 
 
 class InternalError(SwitchError):

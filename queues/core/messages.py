@@ -175,6 +175,8 @@ class Message:
     """The last hand-overs that came to nothing."""
     answers: str | None = None
     """The queue of the request that it is the reply to."""
+    position: int = 0
+    """The change that must be safe before it may be handed over."""
 
 
 @dataclass(slots=True)

@@ -66,6 +66,7 @@ class KeyRecord:
     digest: bytes
     size: int
     call: Call | None
+    until: float
 
 
 class Queue:

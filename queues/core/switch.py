@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import math
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -50,6 +51,7 @@ from .answers import (
     WaitGraph,
 )
 from .calls import Call
+from .changes import Changes, KeptKey
 from .deadlines import Deadlines, Due
 from .errors import (
     InvalidRequest,
@@ -65,6 +67,7 @@ from .errors import (
     QueueNotFound,
     SessionNotFound,
     SessionRequired,
+    StoreUnavailable,
     SwitchError,
     SwitchFull,
     TooManyQueues,
@@ -119,7 +122,7 @@ class Switch:
 
     ``first_id`` starts the sequence that message ids and delivery numbers come from; the caller
     sees to it that it lies above every number ever given out. ``meter`` is told how long messages
-    wait and are worked on.
+    wait and are worked on; ``changes`` gathers what a journal has to write.
     """
 
     def __init__(
@@ -129,9 +132,14 @@ class Switch:
         now: float,
         limits: Limits | None = None,
         meter: Meter | None = None,
+        changes: Changes | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.meter = meter
+        self.changes = changes
+        """What a journal has to write; None where there is no journal."""
+        self.store_down = False
+        """Whether nothing that must survive may be done."""
         self.started_at = now
         self.instance = first_id
         """Names this life of the switch: as long as it is the same, nothing was forgotten."""
@@ -353,9 +361,14 @@ class Switch:
         if blocked and room > 0 and not stream.done:
             self._fill_stream(stream, now)
 
-    def take(self, stream: Stream) -> list[Delivery]:
-        """What is to be pushed now; afterwards it counts as sent."""
+    def take(self, stream: Stream, safe: float = math.inf) -> list[Delivery]:
+        """What is to be pushed now, as far as change ``safe`` lets it; afterwards it counts as
+        sent. What is left is told by ``stream.batch``."""
         batch, stream.batch = stream.batch, []
+        for place, (_, message) in enumerate(batch):
+            if message.position > safe:
+                batch, stream.batch = batch[:place], batch[place:]
+                break
         return [delivery_of(m) for number, m in batch if self._holds(number, m)]
 
     def waiting(self) -> list[Wait]:
@@ -477,6 +490,7 @@ class Switch:
         queue.policy = policy
         while len(queue.dead) > policy.max_dead:
             self._drop_oldest_dead(queue, now)
+        self._keep_queue(queue)
         self._emit(now, "queue_changed", name, client=client)
         return self._info(queue, now)
 
@@ -549,6 +563,7 @@ class Switch:
                 queue.remove(message)
                 self._revive(message, now)
                 queue.restore(message)
+                self._keep_message(message, queue)
                 self._emit(now, "replayed", name, id, client)
                 result.replayed += 1
         self._offer(queue, now)
@@ -589,9 +604,35 @@ class Switch:
 
     def _owned_queue(self, name: str, token: str | None) -> Queue:
         queue = self._queue(name)
-        if queue.owner is not None and queue.owner.token != token:
+        if queue.owner is None:
+            self._check_store()
+        elif queue.owner.token != token:
             raise NotOwner(f"{name} is a transient queue of another session.")
         return queue
+
+    def _check_store(self) -> None:
+        if self.store_down:
+            raise StoreUnavailable("The database does not answer; nothing was done.")
+
+    def _check_store_for(self, session: Session, ids: Iterable[int]) -> None:
+        """Refuse before anything is done to held messages that must survive."""
+        if not self.store_down:
+            return
+        for id in ids:
+            message = self.messages.get(id)
+            if message is None or message.hold is None or message.hold.session is not session:
+                continue
+            if self.queues[message.queue].owner is None:
+                self._check_store()
+
+    def _keep_queue(self, queue: Queue) -> None:
+        if self.changes is not None and queue.owner is None:
+            self.changes.queue(queue.name, queue)
+
+    def _keep_message(self, message: Message, queue: Queue) -> None:
+        """The journal has to know where a message is now."""
+        if self.changes is not None and queue.owner is None:
+            self.changes.change(message)
 
     def _info(self, queue: Queue, now: float) -> QueueInfo:
         return snapshot.queue_info(self, queue, WaitsFor(self, now), now)
@@ -616,7 +657,10 @@ class Switch:
             raise NameTaken(f"{name} is the reply address of a call.")
         if len(self.queues) >= self.limits.queues:
             raise TooManyQueues(f"The switch has {self.limits.queues} queues.")
+        if owner is None:
+            self._check_store()
         queue = self.queues[name] = Queue(name, policy, owner, now)
+        self._keep_queue(queue)
         self._emit(now, "queue_created", name, client=client)
         return queue
 
@@ -634,6 +678,8 @@ class Switch:
         for key in list(queue.keys):
             self._forget_key(queue, key)
         del self.queues[queue.name]
+        if self.changes is not None and queue.owner is None:
+            self.changes.queue(queue.name, None)
         if self.meter is not None:
             self.meter.forget(queue)
         if queue.owner is not None:
@@ -684,6 +730,8 @@ class Switch:
         answers: str | None = None,
     ) -> Message:
         """Put a message into a queue, where ``freed`` bytes are about to become free."""
+        if self.store_down and queue.owner is None:
+            self._check_store()
         policy = queue.policy
         if queue.length >= policy.max_length:
             queue.refused += 1
@@ -733,6 +781,8 @@ class Switch:
             message.expires_at = now + ttl
             if message.hold is None:
                 self._deadlines.set((Due.EXPIRY, message.id), message.expires_at)
+        if self.changes is not None and queue.owner is None:
+            self.changes.add(message)
         return message
 
     def _checked_size(self, draft: Outgoing, reply_to: str | None) -> int:
@@ -777,15 +827,22 @@ class Switch:
     def _remember_key(self, queue: Queue, draft: Outgoing, id: int, now: float) -> None:
         assert draft.key is not None
         size = _key_size(draft)
-        queue.keys[draft.key] = KeyRecord(id, _digest(draft.payload), size, None)
+        until = now + self.limits.key_window
+        record = KeyRecord(id, _digest(draft.payload), size, None, until)
+        queue.keys[draft.key] = record
         self.bytes += size
-        window = now + self.limits.key_window
-        self._deadlines.set((Due.KEY_FORGOTTEN, (queue.name, draft.key)), window)
+        self._deadlines.set((Due.KEY_FORGOTTEN, (queue.name, draft.key)), until)
+        self._keep_key(queue, draft.key, record)
+
+    def _keep_key(self, queue: Queue, key: str, record: KeyRecord | None) -> None:
+        if self.changes is not None and queue.owner is None:
+            self.changes.key(queue.name, key, record, 0.0 if record is None else record.until)
 
     def _forget_key(self, queue: Queue, key: str) -> None:
         record = queue.keys.pop(key)
         self._deadlines.cancel((Due.KEY_FORGOTTEN, (queue.name, key)))
         self.bytes -= record.size
+        self._keep_key(queue, key, None)
         call = record.call
         if call is not None and (call.response is not None or not call.waits):
             self.calls.pop(call.reply_to, None)
@@ -1079,7 +1136,7 @@ class Switch:
         SessionRequired, UnknownSession.
         """
         session = self._session(token, now)
-        result, foreign = self._settle(session, ids, now)
+        result, foreign = self._settle(session, list(ids), now)
         if foreign and not result.acked:
             raise NotHolder("Another session holds the message.")
         return result
@@ -1101,6 +1158,8 @@ class Switch:
         session = self._session(token, now)
         result = NackResult(released=[], unknown=[], not_held=[])
         foreign = False
+        ids = list(ids)
+        self._check_store_for(session, ids)
         for id in ids:
             message = self.messages.get(id)
             if message is None:
@@ -1129,9 +1188,10 @@ class Switch:
         """
         return self._reply(self._session(token, now), reply, now)
 
-    def _settle(self, session: Session, ids: Iterable[int], now: float) -> tuple[AckResult, bool]:
+    def _settle(self, session: Session, ids: Collection[int], now: float) -> tuple[AckResult, bool]:
         result = AckResult(acked=[], unknown=[], not_held=[])
         foreign = False
+        self._check_store_for(session, ids)
         for id in ids:
             message = self.messages.get(id)
             if message is None:
@@ -1163,6 +1223,7 @@ class Switch:
             return ReplyResult(id=None, state="unknown")
         if message.hold is None or message.hold.session is not session:
             raise NotHolder("This session does not hold the message.")
+        self._check_store_for(session, (reply.id,))
         if message.reply_to is None:
             self._finish_message(message, session, now, "acked")
             return ReplyResult(id=None, state="no_reply_to")
@@ -1170,11 +1231,12 @@ class Switch:
             str(message.id) if message.correlation_id is None else message.correlation_id
         )
         id: int | None = None
+        response: Message | None = None
         if (call := self.calls.get(message.reply_to)) is not None:
             id = self._respond(call, reply, correlation_id, session.client, now, message.size)
         elif (target := self.queues.get(message.reply_to)) is not None:
             draft = Draft(reply.payload, correlation_id, headers=reply.headers, error=reply.error)
-            id = self._enqueue(
+            response = self._enqueue(
                 target,
                 draft,
                 session.client,
@@ -1183,8 +1245,15 @@ class Switch:
                 ttl=None,
                 freed=message.size,
                 answers=message.queue,
-            ).id
+            )
+            id = response.id
         self._finish_message(message, session, now, "replied")
+        if self.changes is not None:
+            # One step: whoever gets the reply must find the request gone after a crash too.
+            if call is not None:
+                call.position = self.changes.position
+            elif response is not None:
+                response.position = self.changes.position
         return ReplyResult(id=id, state="caller_gone" if id is None else None)
 
     def _reply_outcome(self, session: Session, reply: OutgoingReply, now: float) -> ReplyOutcome:
@@ -1231,6 +1300,7 @@ class Switch:
             else:
                 queue.restore(message)
                 self._offer(queue, now)
+            self._keep_message(message, queue)
         self._rejoin(session, queue, now)
 
     def _delay(self, message: Message, queue: Queue, until: float) -> None:
@@ -1265,6 +1335,7 @@ class Switch:
         message.due_at = None
         message.death = Death(cause, now, self.trace.last + 1)
         queue.dead[message.id] = message
+        self._keep_message(message, queue)
         self._emit(now, "died", queue.name, message.id, detail=cause)
         if len(queue.dead) > queue.policy.max_dead:
             self._drop_oldest_dead(queue, now)
@@ -1279,6 +1350,8 @@ class Switch:
         message = self.messages.get(id)
         if message is None or message.queue != name:
             raise MessageNotFound(f"There is no message {id} in {name}.")
+        if queue.owner is None:
+            self._check_store()
         hold = message.hold
         self._drop(message, queue, now, "operator", client)
         if hold is not None:
@@ -1308,12 +1381,58 @@ class Switch:
         del self.messages[message.id]
         self.bytes -= message.size
         queue.bytes -= message.size
+        if self.changes is not None and queue.owner is None:
+            self.changes.remove(message)
 
     def _cancel_deadlines(self, message: Message) -> None:
         if message.expires_at is not None:
             self._deadlines.cancel((Due.EXPIRY, message.id))
         if message.due_at is not None:
             self._deadlines.cancel((Due.DELAY_ENDS, message.id))
+
+    # -- after a restart ----------------------------------------------------------------------
+
+    @property
+    def next_id(self) -> int:
+        """The number that will be given out next."""
+        return self._next_id
+
+    def load_queue(
+        self, name: str, policy: Policy, created_at: float, paused_at: float | None
+    ) -> None:
+        """Put back a queue that a journal kept."""
+        queue = self.queues[name] = Queue(name, policy, None, created_at)
+        queue.paused_at = paused_at
+
+    def load_message(self, message: Message) -> None:
+        """Put back a message that a journal kept, in the order of ids. One that was held is ready;
+        what is due by now is dealt with by ``advance``."""
+        queue = self.queues[message.queue]
+        self.messages[message.id] = message
+        self.bytes += message.size
+        queue.bytes += message.size
+        if message.state is State.DEAD:
+            queue.dead[message.id] = message
+            return
+        if message.state is State.DELAYED:
+            assert message.due_at is not None
+            self._delay(message, queue, message.due_at)
+        else:
+            queue.append(message)
+        if message.expires_at is not None:
+            self._deadlines.set((Due.EXPIRY, message.id), message.expires_at)
+
+    def load_key(self, queue_name: str, key: str, kept: KeptKey) -> None:
+        """Put back a remembered key, with its call if it was one. Messages come before."""
+        queue = self.queues[queue_name]
+        call = None
+        if kept.reply_to is not None:
+            call = Call(kept.id, queue_name, kept.reply_to, key, response=kept.response)
+            call.lost = kept.response is None and kept.id not in self.messages
+            self.calls[call.reply_to] = call
+        queue.keys[key] = KeyRecord(kept.id, kept.digest, kept.size, call, kept.until)
+        self.bytes += kept.size
+        self._deadlines.set((Due.KEY_FORGOTTEN, (queue_name, key)), kept.until)
 
     # -- for operators ------------------------------------------------------------------------
 
@@ -1326,6 +1445,7 @@ class Switch:
         queue = self._owned_queue(name, token)
         if queue.paused_at is None:
             queue.paused_at = now
+            self._keep_queue(queue)
             self._emit(now, "paused", name, client=client)
         return self._info(queue, now)
 
@@ -1335,6 +1455,7 @@ class Switch:
         queue = self._owned_queue(name, token)
         if queue.paused_at is not None:
             queue.paused_at = None
+            self._keep_queue(queue)
             self._emit(now, "unpaused", name, client=client)
             self._offer(queue, now)
         return self._info(queue, now)
@@ -1407,6 +1528,13 @@ class Switch:
             if message.state is State.DEAD:
                 self._revive(message, now)
             target.restore(message)
+        if self.changes is not None:
+            if source.owner is None and target.owner is None:
+                self.changes.change(message)
+            elif source.owner is None:
+                self.changes.remove(message)
+            elif target.owner is None:
+                self.changes.add(message)
         self._emit(now, "moved", source.name, message.id, client, f"to {target.name}")
 
     def end_session(self, id: int, *, now: float) -> None:
@@ -1500,6 +1628,7 @@ class Switch:
         Raises UndoNotFound, QueueFull, SwitchFull, TooManyQueues, NameTaken.
         """
         self.advance(now)
+        self._check_store()
         removed = self.undoable.get(id)
         if removed is None:
             raise UndoNotFound("It can no longer be undone.")
@@ -1529,6 +1658,8 @@ class Switch:
         self.messages[message.id] = message
         self.bytes += message.size
         queue.bytes += message.size
+        if self.changes is not None:
+            self.changes.add(message)
         call = None if message.reply_to is None else self.calls.get(message.reply_to)
         if call is not None and call.request == message.id:
             call.lost = False
@@ -1594,7 +1725,9 @@ class Switch:
         call = Call(message.id, name, reply_to, draft.key, parent, sender)
         self.calls[reply_to] = call
         if call.key is not None:
-            queue.keys[call.key].call = call
+            record = queue.keys[call.key]
+            record.call = call
+            self._keep_key(queue, call.key, record)
         return self._wait_for(call, timeout, now)
 
     def leave_call(self, wait: CallWait, *, now: float) -> None:
@@ -1688,6 +1821,8 @@ class Switch:
         else:
             record.size += size
             self.bytes += size
+            assert call.key is not None
+            self._keep_key(self.queues[call.queue], call.key, record)
         return response.id
 
     def _end_wait(self, wait: Wait, now: float) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .answers import AckResult, ReplyOutcome
+from .errors import SwitchError
 from .messages import Message, Response
 from .verdict import Verdict
 
@@ -59,9 +60,9 @@ class TransferWait(Wait):
 
 
 class CallWait(Wait):
-    """One caller waiting for a call. When ``done`` it has a response or a verdict."""
+    """One caller waiting for a call. When ``done`` it has a response, a verdict or a trouble."""
 
-    __slots__ = ("call", "response", "timeout", "verdict")
+    __slots__ = ("call", "response", "timeout", "trouble", "verdict")
 
     def __init__(self, number: int, call: Call, timeout: float) -> None:
         # As in Wait, without the way there: there is one for each call.
@@ -72,6 +73,8 @@ class CallWait(Wait):
         self.timeout = timeout
         self.response: Response | None = None
         self.verdict: Verdict | None = None
+        self.trouble: SwitchError | None = None
+        """Why it is told neither."""
 
 
 class TraceWait(Wait):

@@ -13,6 +13,7 @@ from queues.core.errors import NotRunning
 from queues.core.limits import Limits
 
 from .base import Engine
+from .journal import JournalMode
 from .memory import MemoryEngine
 
 T = TypeVar("T")
@@ -28,9 +29,13 @@ def running_engine() -> Engine | None:
     return _running
 
 
-def start_engine(limits: Limits | None = None) -> Engine:
-    """Start the engine of this process, on the running event loop."""
-    engine = MemoryEngine(limits)
+def start_engine(limits: Limits | None = None, journal: JournalMode | None = None) -> Engine:
+    """Start the engine of this process, on the running event loop.
+
+    With a journal it begins with what that has kept; this takes as long as it takes, and raises
+    StoreRefused where the database cannot be used.
+    """
+    engine = MemoryEngine(limits, journal=journal)
     install(engine)
     return engine
 

@@ -391,6 +391,10 @@ class Engine(ABC):
         """Resume what has been woken since ``begin``."""
 
     @abstractmethod
+    async def drain(self) -> None:
+        """Write what must survive and is not written yet; for a stop, after ``close``."""
+
+    @abstractmethod
     def close(self) -> None:
         """Stop: every waiting request gets ShuttingDown, and so does every new one."""
 

@@ -59,9 +59,15 @@ from queues.core.waits import CallWait, Stream, Wait
 from .base import Engine, Push, Then
 from .clock import Clock, SystemClock, Timer
 from .health import HealthWatch
+from .journal import Journal, JournalMode, unavailable
 from .latency import LatencyMeter
+from .store import Store
 
 T = TypeVar("T")
+
+
+#: Answers that may repeat what was said, or done, before: that must be safe too.
+_SAID_BEFORE = (SendResult, QueueCreated, AckResult, ReplyResult)
 
 
 class MemoryEngine(Engine):
@@ -71,16 +77,33 @@ class MemoryEngine(Engine):
     switch has ended are resumed; each resumes exactly one request.
     """
 
-    def __init__(self, limits: Limits | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        journal: JournalMode | None = None,
+    ) -> None:
+        """Raises StoreRefused where the database of a journal cannot be used."""
         super().__init__()
         self._loop = asyncio.get_running_loop()
         self._clock = clock or SystemClock()
         now = self._clock.now()
         # About a million numbers for each second since 1970: more than a switch ever uses, so
         # that a restarted one begins above every number it gave out before.
-        self._switch = Switch(
-            first_id=int(now * 2**20), now=now, limits=limits, meter=LatencyMeter()
-        )
+        first_id = int(now * 2**20)
+        self._journal: Journal | None = None
+        if journal is not None:
+            self._journal = Journal(
+                journal, Store(journal.database), self._more_is_safe, self._trouble
+            )
+            first_id = self._journal.open(now)
+        self._switch = Switch(first_id=first_id, now=now, limits=limits, meter=LatencyMeter())
+        if self._journal is not None:
+            self._journal.load(self._switch)
+        self._kept_back: list[CallWait] = []
+        """Calls whose response is not safe yet."""
+        self._streams_behind: set[Stream] = set()
+        """Streams that have something to push that is not safe yet."""
         self._health = HealthWatch(self._loop, self._switch, self._clock)
         self._timer: Timer | None = None
         self._timer_due = 0.0
@@ -115,7 +138,11 @@ class MemoryEngine(Engine):
             woken, switch.woken = switch.woken, []
             for wait in woken:
                 if wait.then is not None:
+                    if self._journal is not None and self._keeps_back(wait):
+                        continue
                     wait.then(wait)
+        if self._journal is not None:
+            self._journal.nudge()
         due = switch.next_deadline()
         if due is None or self._closed or (self._timer is not None and self._timer_due <= due):
             return
@@ -123,6 +150,71 @@ class MemoryEngine(Engine):
             self._timer.cancel()
         self._timer = self._clock.call_at(due, self._tick)
         self._timer_due = due
+
+    # -- what must be safe first --------------------------------------------------------------
+
+    def _keeps_back(self, wait: Wait) -> bool:
+        """Whether a call may not be told its response yet."""
+        assert self._journal is not None
+        if (
+            type(wait) is CallWait
+            and wait.response is not None
+            and wait.call.position > self._journal.position
+        ):
+            self._kept_back.append(wait)
+            return True
+        return False
+
+    def _more_is_safe(self) -> None:
+        assert self._journal is not None
+        waits, self._kept_back = self._kept_back, []
+        for wait in waits:
+            if wait.then is not None and not self._keeps_back(wait):
+                wait.done = True
+                wait.then(wait)
+        streams, self._streams_behind = self._streams_behind, set()
+        for stream in streams:
+            if stream.then is not None:
+                stream.then(stream)
+
+    def _trouble(self) -> None:
+        """Tell those calls that the outcome is unknown whose request or response is not safe."""
+        assert self._journal is not None
+        waits, self._kept_back = self._kept_back, []
+        safe = self._journal.position
+        for wait in self._switch.waiting():
+            if type(wait) is CallWait:
+                message = self._switch.messages.get(wait.call.request)
+                if message is not None and message.position > safe:
+                    waits.append(wait)
+        for wait in waits:
+            if wait.then is None:
+                continue
+            wait.done = True
+            wait.trouble = unavailable()
+            wait.then(wait)
+            self._switch.leave_call(wait, now=self._clock.now())
+
+    async def _safely(self, operation: Callable[..., T], *args: Any, **fields: Any) -> T:
+        """Do something, and answer when what it changed is safe."""
+        journal = self._journal
+        if journal is None:
+            return self._do(operation, *args, **fields)
+        switch = self._switch
+        assert switch.changes is not None
+        before = switch.changes.position
+        result = self._do(operation, *args, **fields)
+        position = switch.changes.position
+        if position != before or type(result) in _SAID_BEFORE:
+            await journal.safe(position)
+        return result
+
+    async def drain(self) -> None:
+        """Write what has changed and is not written yet; for a stop."""
+        if self._journal is not None:
+            await self._journal.flush()
+
+    # -- time ---------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         self._timer = None
@@ -183,6 +275,7 @@ class MemoryEngine(Engine):
         replies: Sequence[OutgoingReply] = (),
     ) -> TransferResult:
         switch = self._switch
+        before = 0 if switch.changes is None else switch.changes.position
         wait = self._do(
             switch.transfer,
             token=session,
@@ -192,15 +285,24 @@ class MemoryEngine(Engine):
             acks=acks,
             replies=replies,
         )
+        position = 0 if switch.changes is None else switch.changes.position
+        if position == before and not acks and not replies:
+            position = 0
         try:
             await self._until_done(wait)
-            return switch.collect(wait, now=self._clock.now())
+            result = switch.collect(wait, now=self._clock.now())
         except BaseException:
             # Cancelled: nobody will read the answer, so the next one waiting gets the messages.
             switch.abandon(wait, now=self._clock.now())
             raise
         finally:
             self._settle()
+        if self._journal is not None:
+            # What is in it is held from here on: a Transfer with ``after`` gets it again.
+            for message in result.messages:
+                position = max(position, switch.messages[message.id].position)
+            await self._journal.safe(position)
+        return result
 
     def start_call(
         self,
@@ -227,6 +329,8 @@ class MemoryEngine(Engine):
             if self._instant is None:
                 self._settle()
         wait.then = then
+        if wait.done and self._journal is not None and self._keeps_back(wait):
+            wait.done = False
         return wait
 
     def outcome(self, wait: Wait) -> Response | SwitchError:
@@ -320,22 +424,24 @@ class MemoryEngine(Engine):
     async def create_queue(
         self, name: str, policy: Policy | None = None, *, session: str | None = None
     ) -> QueueCreated:
-        return self._do(self._switch.create_queue, name, policy, token=session)
+        return await self._safely(self._switch.create_queue, name, policy, token=session)
 
     async def create_fresh_queue(
         self, policy: Policy | None = None, *, session: str | None
     ) -> QueueCreated:
-        return self._do(self._switch.create_fresh_queue, policy, token=session)
+        return await self._safely(self._switch.create_fresh_queue, policy, token=session)
 
     async def change_queue(
         self, name: str, changes: dict[str, object], *, session: str | None = None
     ) -> QueueInfo:
-        return self._do(self._switch.change_queue, name, changes, token=session)
+        return await self._safely(self._switch.change_queue, name, changes, token=session)
 
     async def destroy_queue(
         self, name: str, *, session: str | None = None, undo_for: float = 0.0
     ) -> UndoInfo | None:
-        return self._do(self._switch.destroy_queue, name, token=session, undo_for=undo_for)
+        return await self._safely(
+            self._switch.destroy_queue, name, token=session, undo_for=undo_for
+        )
 
     async def purge_queue(
         self,
@@ -345,12 +451,14 @@ class MemoryEngine(Engine):
         session: str | None = None,
         undo_for: float = 0.0,
     ) -> PurgeResult:
-        return self._do(self._switch.purge_queue, name, state, token=session, undo_for=undo_for)
+        return await self._safely(
+            self._switch.purge_queue, name, state, token=session, undo_for=undo_for
+        )
 
     async def replay_dead(
         self, name: str, ids: Sequence[int] | None = None, *, session: str | None = None
     ) -> ReplayResult:
-        return self._do(self._switch.replay_dead, name, ids, token=session)
+        return await self._safely(self._switch.replay_dead, name, ids, token=session)
 
     async def list_queues(
         self,
@@ -369,12 +477,14 @@ class MemoryEngine(Engine):
         return self._do(self._switch.inspect_queue, name)
 
     async def send(self, name: str, draft: Outgoing, *, session: str | None = None) -> SendResult:
-        return self._do(self._switch.send, name, draft, token=session)
+        return await self._safely(self._switch.send, name, draft, token=session)
 
     async def send_many(
         self, name: str, drafts: Sequence[Outgoing], *, session: str | None = None
     ) -> list[SendOutcome]:
         outcomes = []
+        switch = self._switch
+        before = 0 if switch.changes is None else switch.changes.position
         for draft in drafts:
             try:
                 sent = self._do(self._switch.send, name, draft, token=session)
@@ -384,6 +494,10 @@ class MemoryEngine(Engine):
                 outcomes.append(SendOutcome(code=error.code, detail=error.detail))
             else:
                 outcomes.append(SendOutcome(id=sent.id, created=sent.created))
+        if self._journal is not None and switch.changes is not None:
+            position = switch.changes.position
+            if position != before or not all(outcome.created for outcome in outcomes):
+                await self._journal.safe(position)
         return outcomes
 
     async def subscribe(self, name: str, *, session: str | None, credit: int | None = None) -> None:
@@ -393,15 +507,17 @@ class MemoryEngine(Engine):
         self._do(self._switch.unsubscribe, name, token=session)
 
     async def ack(self, ids: Sequence[int], *, session: str | None) -> AckResult:
-        return self._do(self._switch.ack, ids, token=session)
+        return await self._safely(self._switch.ack, ids, token=session)
 
     async def nack(
         self, ids: Sequence[int], *, session: str | None, delay: float = 0.0, requeue: bool = True
     ) -> NackResult:
-        return self._do(self._switch.nack, ids, token=session, delay=delay, requeue=requeue)
+        return await self._safely(
+            self._switch.nack, ids, token=session, delay=delay, requeue=requeue
+        )
 
     async def reply(self, reply: OutgoingReply, *, session: str | None) -> ReplyResult:
-        return self._do(self._switch.reply, reply, token=session)
+        return await self._safely(self._switch.reply, reply, token=session)
 
     async def browse(
         self,
@@ -417,18 +533,18 @@ class MemoryEngine(Engine):
         )
 
     async def drop_message(self, name: str, id: int, *, session: str | None = None) -> None:
-        self._do(self._switch.drop_message, name, id, token=session)
+        await self._safely(self._switch.drop_message, name, id, token=session)
 
     async def pause_queue(self, name: str, *, session: str | None = None) -> QueueInfo:
-        return self._do(self._switch.pause_queue, name, token=session)
+        return await self._safely(self._switch.pause_queue, name, token=session)
 
     async def resume_queue(self, name: str, *, session: str | None = None) -> QueueInfo:
-        return self._do(self._switch.resume_queue, name, token=session)
+        return await self._safely(self._switch.resume_queue, name, token=session)
 
     async def requeue(
         self, name: str, ids: Sequence[int] | None = None, *, session: str | None = None
     ) -> RequeueResult:
-        return self._do(self._switch.requeue, name, ids, token=session)
+        return await self._safely(self._switch.requeue, name, ids, token=session)
 
     async def move_messages(
         self,
@@ -439,7 +555,7 @@ class MemoryEngine(Engine):
         state: State | None = None,
         session: str | None = None,
     ) -> MoveResult:
-        return self._do(
+        return await self._safely(
             self._switch.move_messages, name, target, ids=ids, state=state, token=session
         )
 
@@ -462,7 +578,7 @@ class MemoryEngine(Engine):
         return self._do(self._switch.list_undo)
 
     async def undo(self, id: int) -> RestoreResult:
-        return self._do(self._switch.undo, id)
+        return await self._safely(self._switch.undo, id)
 
     async def explain_queue(self, name: str) -> QueueReport:
         return self._do(self._switch.explain_queue, name)
@@ -495,6 +611,8 @@ class MemoryEngine(Engine):
 def _outcome(wait: CallWait) -> Response | SwitchError:
     """What became of a call whose wait is over."""
     response = wait.response
+    if wait.trouble is not None:
+        return wait.trouble
     if response is None:
         if not wait.done:
             return ShuttingDown("The switch is stopping.")
@@ -519,7 +637,13 @@ class _MemoryPush(Push):
 
     def take(self) -> list[Delivery]:
         """See Push."""
-        return self._engine._switch.take(self._stream)
+        engine, stream = self._engine, self._stream
+        if engine._journal is None:
+            return engine._switch.take(stream)
+        taken = engine._switch.take(stream, engine._journal.position)
+        if stream.batch:
+            engine._streams_behind.add(stream)
+        return taken
 
     @property
     def is_full(self) -> bool:
