@@ -161,7 +161,7 @@ def _of_message(
         if waits.locked(message):
             yield _deadlock(waits.circle(message), now)
         if gone:
-            yield _caller_gone(message)
+            yield _caller_gone(message, now)
         consumers = switch.consumers.get(message.queue)
         yield _ready(message, queue, consumers, waits, now)
     else:
@@ -171,7 +171,7 @@ def _of_message(
         elif follow and len(chain := waits.chain(message)) > 1:
             yield _waiting_on_call(switch, chain, waits, now)
         if gone:
-            yield _caller_gone(message)
+            yield _caller_gone(message, now)
         if overdue(message.hold.session, now):
             yield _held_silent(message, now)
         elif message.returns is None or len(message.returns) < MANY_RETURNS:
@@ -186,7 +186,7 @@ def _of_message(
     if message.returns is not None:
         yield _redelivered(message, now)
     if gone and message.state is State.DELAYED:
-        yield _caller_gone(message)
+        yield _caller_gone(message, now)
 
 
 def _dead(message: Message, now: float) -> Verdict:
@@ -325,12 +325,13 @@ def _way(chain: list[Message]) -> str:
     return " → ".join(dict.fromkeys(m.queue for m in chain))
 
 
-def _caller_gone(message: Message) -> Verdict:
+def _caller_gone(message: Message, now: float) -> Verdict:
     return Verdict(
         code="caller_gone",
         level="warning",
         sentence="Nobody waits for the reply to this message any more: "
-        f"its caller, {message.sender or 'a client without a session'}, is gone.",
+        f"its caller, {message.sender or 'a client without a session'}, sent it "
+        f"{duration(now - message.sent_at)} ago and is gone.",
         next_step="Drop it if the work is not worth doing: DELETE "
         f"queues/{message.queue}/messages/{message.id}.",
         evidence={
