@@ -23,6 +23,7 @@ PARTS = {
     "growth": "growth",
     "memory": "memory",
     "slow": "slow",
+    "watching": "watching",
 }
 
 
