@@ -14,6 +14,7 @@ urlpatterns = [
     path("queues/<str:name>/", services.queue, name="queue"),
     path("messages/<int:id>/", services.message, name="message"),
     path("sessions/", services.sessions, name="sessions"),
+    path("sessions/<int:id>/", services.session, name="session"),
     path("health/", health.health, name="health"),
     path("live/", live.not_here, name="live"),
     path("favicon.ico", services.icon, name="icon"),

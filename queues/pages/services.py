@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
@@ -10,18 +12,25 @@ from django.views.decorators.http import require_safe
 from queues.core.answers import QueueKind
 from queues.core.messages import State
 from queues.engines import ask, get_engine
+from queues.engines.base import Engine
 
 from .base import number, page
+from .payload import show
 
 #: Queues or messages on one page.
 PAGE = 100
+#: Characters of a text that is searched for.
+LONGEST_SEARCH = 200
 
 
 @page
 def overview(request: HttpRequest) -> HttpResponse:
     """The whole switch, what needs attention first."""
-    diagnostics = ask(lambda engine: engine.diagnostics())
-    return render(request, "queues/overview.html", {"here": "overview", "diagnostics": diagnostics})
+
+    async def look(engine: Engine) -> dict[str, Any]:
+        return {"diagnostics": await engine.diagnostics(), "health": await engine.health()}
+
+    return render(request, "queues/overview.html", {"here": "overview", **ask(look)})
 
 
 @page
@@ -46,16 +55,26 @@ def queues(request: HttpRequest) -> HttpResponse:
 
 @page
 def queue(request: HttpRequest, name: str) -> HttpResponse:
-    """A queue and a page of its messages."""
+    """A queue, who serves it, and a page of its messages."""
     chosen = request.GET.get("state", "")
     state = State(chosen) if chosen in list(State) else None
+    search = request.GET.get("search", "")[:LONGEST_SEARCH]
     after = number(request.GET.get("after", ""))
+
+    async def look(engine: Engine) -> dict[str, Any]:
+        return {
+            "report": await engine.explain_queue(name),
+            "listed": await engine.browse(
+                name, state=state, after=after, limit=PAGE, search=search or None
+            ),
+        }
+
     context = {
         "here": "queues",
-        "queue": ask(lambda engine: engine.inspect_queue(name)),
-        "listed": ask(lambda engine: engine.browse(name, state=state, after=after, limit=PAGE)),
         "state": state,
+        "search": search,
         "after": after,
+        **ask(look),
         "now": get_engine().now(),
     }
     return render(request, "queues/queue.html", context)
@@ -63,9 +82,11 @@ def queue(request: HttpRequest, name: str) -> HttpResponse:
 
 @page
 def message(request: HttpRequest, id: int) -> HttpResponse:
-    """Where a message is, why, and what happened to it."""
+    """Where a message is, why, what it carries, and what happened to it."""
     report = ask(lambda engine: engine.explain(id))
     context = {"here": "queues", "report": report, "now": get_engine().now()}
+    if report.message is not None:
+        context["shown"] = show(report.message.payload, request.GET.get("as", ""))
     return render(request, "queues/message.html", context)
 
 
@@ -74,6 +95,14 @@ def sessions(request: HttpRequest) -> HttpResponse:
     """Who is logged in, the overdue first."""
     diagnostics = ask(lambda engine: engine.diagnostics())
     return render(request, "queues/sessions.html", {"here": "sessions", "diagnostics": diagnostics})
+
+
+@page
+def session(request: HttpRequest, id: int) -> HttpResponse:
+    """A session, what it holds and waits for."""
+    found = ask(lambda engine: engine.explain_session(id))
+    context = {"here": "sessions", "session": found, "now": get_engine().now()}
+    return render(request, "queues/session.html", context)
 
 
 @require_safe

@@ -6,20 +6,33 @@ Every text of a client goes through ``visible``: it may hold anything that UTF-8
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from django import template
-from django.contrib.humanize.templatetags.humanize import intcomma
 from django.template.defaultfilters import filesizeformat
-from django.utils.html import conditional_escape, format_html
+from django.urls import get_script_prefix, reverse
+from django.utils.html import conditional_escape, escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from queues.core import events, verdict
-from queues.core.answers import QueueInfo, ServiceInfo, Usage
+from queues.core.answers import (
+    Health,
+    HealthSample,
+    Quantiles,
+    QueueInfo,
+    ServiceInfo,
+    SessionInfo,
+    Usage,
+)
 from queues.core.events import Event
+from queues.core.verdict import Level
+from queues.drawing.spark import spark
+from queues.pages.glossary import WORDS
 
 register = template.Library()
 
@@ -30,6 +43,7 @@ STANDING_WORDS = {
     "running": "Running",
     "unused": "Not used yet",
 }
+LEVEL_WORDS: dict[Level, str] = {"stuck": "Stuck", "warning": "Warning", "ok": "OK"}
 CALLER_WORDS = {"waiting": "Waits", "gone": "Gone", "none": "No reply asked"}
 EVENT_WORDS = {
     "sent": "Sent",
@@ -74,6 +88,33 @@ def duration(seconds: float | None) -> str:
 
 
 @register.filter
+def took(seconds: float | None) -> str:
+    """A time that may be short, in three digits: 0.41 ms, 12.3 ms, 184 ms, 1.24 s."""
+    if seconds is None:
+        return "–"
+    if seconds >= 100:
+        return verdict.duration(seconds)
+    value, unit = (seconds, "s") if seconds >= 0.9995 else (seconds * 1_000, "ms")
+    digits = 0 if value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f}\N{NO-BREAK SPACE}{unit}"
+
+
+@register.filter
+def count(number: int) -> str:
+    """A number with its thousands apart."""
+    return f"{number:,}"
+
+
+@register.filter
+def rate(a_second: float) -> str:
+    """Something a second: 0, 0.25, 3.5, 1,250."""
+    if a_second < 0.005:
+        return "0"
+    digits = 0 if a_second >= 9.95 else 1 if a_second >= 0.995 else 2
+    return f"{a_second:,.{digits}f}"
+
+
+@register.filter
 def words(code: str) -> str:
     """A code for people."""
     return code.replace("_", " ").capitalize()
@@ -83,7 +124,7 @@ def words(code: str) -> str:
 def amount(usage: Usage, field: str) -> str:
     """What of a limit is used, or the limit itself."""
     value = getattr(usage, field)
-    return filesizeformat(value) if usage.name.endswith("_bytes") else intcomma(value)
+    return filesizeformat(value) if usage.name.endswith("_bytes") else count(value)
 
 
 @register.filter
@@ -111,20 +152,96 @@ def precise_clock(at: float) -> SafeString:
 
 
 def _time(at: float, text: str) -> SafeString:
-    moment = datetime.fromtimestamp(at, UTC)
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>',
-        moment.isoformat(timespec="milliseconds"),
-        f"{moment:%Y-%m-%d %H:%M:%S} UTC",
-        text,
+    # The most frequent of all, and made of figures and units: nothing is to be escaped.
+    moment = datetime.fromtimestamp(at, UTC).isoformat(" ", "milliseconds")
+    day, clock = moment[:10], moment[11:19]
+    return mark_safe(  # noqa: S308
+        f'<time datetime="{day}T{moment[11:]}" title="{day} {clock} UTC">{text}</time>'
     )
+
+
+# -- links and cells: rows are many, and Django's own tags for these are slow -----------------
+
+
+@lru_cache
+def _path(view: str, script: str) -> str:
+    """The address of a page of its kind, up to its name. ``script`` is what it begins with."""
+    return reverse(f"queues:{view}", args=[0]).removesuffix("0/")
+
+
+def _link(view: str, name: object, kind: str, shown: str) -> SafeString:
+    address = f"{_path(view, get_script_prefix())}{name}/"
+    return mark_safe(  # noqa: S308 -- escaped
+        f'<a class="{kind}" href="{escape(address)}">{shown}</a>'
+    )
+
+
+@register.filter
+def queue_link(name: str) -> SafeString:
+    """A queue's name that leads to its page."""
+    return _link("queue", name, "name", escape(name))
+
+
+@register.filter
+def message_link(id: int) -> SafeString:
+    """A message's id that leads to its page."""
+    return _link("message", id, "id", str(id))
+
+
+@register.simple_tag
+def message_age(id: int, at: float, now: float) -> SafeString:
+    """A message's age that leads to its page."""
+    return _link("message", id, "age", distance(at, now))
+
+
+@register.filter
+def session_link(session: SessionInfo) -> SafeString:
+    """A client's name that leads to the page of its session."""
+    return _link("session", session.id, "client", f"<bdi>{visible(session.client)}</bdi>")
+
+
+@register.simple_tag
+def count_cell(number: int, label: str) -> SafeString:
+    """A cell with a count; ``label`` says what it is where the table has no columns."""
+    zero = "" if number else " zero"
+    return mark_safe(  # noqa: S308 -- a number, and labels of templates
+        f'<td data-label="{label}" class="number{zero}">{number:,}</td>'
+    )
+
+
+@register.simple_tag
+def quantile_cells(times: Quantiles, label: str) -> SafeString:
+    """Three cells: how long it took half, 19 of 20, and 99 of 100 messages."""
+    if not times.count:
+        return _NO_QUANTILES
+    return mark_safe(  # noqa: S308 -- numbers, and labels of templates
+        f'<td data-label="{label} p50" class="number first">{took(times.p50)}</td>'
+        f'<td data-label="p95" class="number">{took(times.p95)}</td>'
+        f'<td data-label="p99" class="number">{took(times.p99)}</td>'
+    )
+
+
+_NO_QUANTILES = SafeString(
+    '<td class="number first none">–</td>' + 2 * '<td class="number none">–</td>'
+)
+
+
+class _Marks(dict[tuple[str, str], SafeString]):
+    """A shape and words for each of the few things that have one, made once."""
+
+    def __missing__(self, key: tuple[str, str]) -> SafeString:
+        self[key] = format_html('<span class="mark mark-{}">{}</span>', *key)
+        return self[key]
+
+
+_MARKS = _Marks()
 
 
 @register.simple_tag
 def status(queue: QueueInfo) -> SafeString:
     """How the service behind a queue is doing, as a shape and words."""
     code = standing(queue)
-    return format_html('<span class="mark mark-{}">{}</span>', code, STANDING_WORDS[code])
+    return _MARKS[code, STANDING_WORDS[code]]
 
 
 def standing(queue: QueueInfo) -> str:
@@ -136,53 +253,122 @@ def standing(queue: QueueInfo) -> str:
 @register.simple_tag
 def state(code: str) -> SafeString:
     """The state of a message, as a shape and a word."""
-    return format_html('<span class="mark mark-{}">{}</span>', code, code.capitalize())
+    return _MARKS[code, code.capitalize()]
 
 
 @register.simple_tag
 def caller(code: str) -> SafeString:
     """Whether somebody waits for the reply, as a shape and words."""
-    return format_html('<span class="mark mark-caller-{}">{}</span>', code, CALLER_WORDS[code])
+    return _MARKS[f"caller-{code}", CALLER_WORDS[code]]
+
+
+@register.simple_tag
+def level(of: Level) -> SafeString:
+    """How urgent a verdict is, as a shape and a word."""
+    return _MARKS[of, LEVEL_WORDS[of]]
+
+
+#: Seconds that the event loop may be late before people notice, and before requests fail.
+LATE, VERY_LATE = 0.05, 1.0
+
+
+@register.simple_tag
+def lag(seconds: float) -> SafeString:
+    """How late the event loop is, as a shape and words."""
+    level, text = "ok", "On time"
+    if seconds >= LATE:
+        level, text = ("stuck", "Very late") if seconds >= VERY_LATE else ("warning", "Late")
+    return _MARKS[level, text]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Services that need the same from the operator."""
+    """Services whose verdicts are of one level."""
 
-    code: str
-    title: str
-    meaning: str
+    level: Level
+    word: str
     services: list[ServiceInfo]
 
 
-_GROUPS = (
-    (
-        "crashed_or_deadlocked",
-        "Crashed or deadlocked",
-        "Every server is past the time of its next Transfer, or its lease ran out.",
-    ),
-    (
-        "never_started",
-        "Called but never started",
-        "Somebody has sent messages, and no server has ever subscribed. Start one.",
-    ),
-    (
-        "stopped",
-        "Stopped",
-        "The last server left in order. If messages wait, start one again.",
-    ),
-    ("running", "Running", "At least one server asks for messages."),
-    ("unused", "Not used yet", "The queue is there; nobody has sent to it or subscribed."),
-)
+@register.filter
+def by_level(services: list[ServiceInfo]) -> list[Group]:
+    """The services by how urgent their verdicts are, the most urgent first."""
+    found: dict[str, list[ServiceInfo]] = {}
+    for service in services:
+        found.setdefault(service.queue.verdict.level, []).append(service)
+    return [Group(level, word, found.get(level, [])) for level, word in LEVEL_WORDS.items()]
 
 
 @register.filter
-def groups(services: list[ServiceInfo]) -> list[Group]:
-    """The services by what they need, the most urgent first."""
-    found: dict[str, list[ServiceInfo]] = {}
-    for service in services:
-        found.setdefault(standing(service.queue), []).append(service)
-    return [Group(code, title, meaning, found.get(code, [])) for code, title, meaning in _GROUPS]
+def at_level(things: list[Any], wanted: Level) -> list[Any]:
+    """Those whose verdict is of one level."""
+    return [thing for thing in things if thing.verdict.level == wanted]
+
+
+# -- the glossary -----------------------------------------------------------------------------
+
+
+@register.simple_tag
+def term(word: str, label: str = "") -> SafeString:
+    """The name of a figure, as a button that shows what it means."""
+    return format_html(
+        '<button type="button" class="term" popovertarget="word-{0}" popovertargetaction="show" '
+        'aria-describedby="word-{0}">{1}</button>',
+        word,
+        label or WORDS[word].label,
+    )
+
+
+@register.simple_tag
+def glossary() -> SafeString:
+    """What the buttons of ``term`` show; once on each page that has any."""
+    return _GLOSSARY
+
+
+_GLOSSARY = format_html_join(
+    "\n",
+    '<div class="word" id="word-{}" popover><b>{}</b> {}</div>',
+    ((name, word.label, word.meaning) for name, word in WORDS.items()),
+)
+
+
+# -- curves -----------------------------------------------------------------------------------
+
+
+@register.simple_tag
+def rate_curve(health: Health, count: str, label: str) -> SafeString:
+    """How many there were a second, over the last minutes."""
+    samples = health.history
+    points: list[tuple[float, float | None]] = [
+        (after.at, (getattr(after, count) - getattr(before, count)) / (after.at - before.at))
+        for before, after in pairwise(samples)
+        if after.at > before.at
+    ]
+    return _curve(points, label, rate)
+
+
+@register.simple_tag
+def curve(health: Health, field: str, label: str) -> SafeString:
+    """A figure over the last minutes: ``memory`` or ``loop_lag``."""
+    show = took if field == "loop_lag" else filesizeformat
+    points = [(sample.at, getattr(sample, field)) for sample in health.history]
+    return _curve(points, label, show)
+
+
+def _curve(
+    points: list[tuple[float, float | None]], label: str, show: Callable[[float], str]
+) -> SafeString:
+    return mark_safe(spark(points, label=label, show=show))  # noqa: S308 -- it escapes
+
+
+@register.filter
+def last_rate(health: Health, count: str) -> str:
+    """How many there were a second lately, of a count that grows."""
+    samples: list[HealthSample] = health.history[-2:]
+    if len(samples) < 2 or samples[1].at <= samples[0].at:
+        return "–"
+    before, after = samples
+    return rate((getattr(after, count) - getattr(before, count)) / (after.at - before.at))
 
 
 @register.filter
@@ -213,24 +399,36 @@ def timeline(events: list[Event]) -> Iterator[Moment]:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One fact that a verdict rests on: a time or a text."""
+    """One fact that a verdict rests on: a time, a text, a message, or those of a chain of calls."""
 
     name: str
-    at: float | None
-    text: str
+    at: float | None = None
+    text: str = ""
+    message: int | None = None
+    steps: list[dict[str, Any]] = field(default_factory=list)
 
 
 @register.filter
 def evidence(facts: dict[str, Any]) -> Iterator[Evidence]:
-    """The facts of a verdict that are there."""
+    """The facts of a verdict that are there, apart from the queue, which is plain to see."""
     for key, value in facts.items():
-        if value is None or value == "":
+        if key == "queue" or value is None or value == "" or value == []:
             continue
-        name = {"at": "time"}.get(key, key.removesuffix("_at").replace("_", " "))
-        if key.split("_")[-1] in ("at", "since", "seen"):
-            yield Evidence(name, value, "")
-        elif key == "ack_timeout":
-            yield Evidence(name, None, verdict.duration(value))
+        name = {"at": "time", "end": "verdict at the end"}.get(
+            key, key.removesuffix("_at").replace("_", " ")
+        )
+        if key in ("message", "oldest", "oldest_held"):
+            yield Evidence(name, message=value)
+        elif key.split("_")[-1] in ("at", "since", "seen"):
+            yield Evidence(name, at=value)
+        elif isinstance(value, dict):
+            for fact in evidence(value):
+                yield replace(fact, name=f"{fact.name} at the end")
+        elif isinstance(value, list) and isinstance(value[0], dict):
+            yield Evidence(name, steps=value)
+        elif key in ("ack_timeout", "lease"):
+            yield Evidence(name, text=verdict.duration(value))
+        elif isinstance(value, list):
+            yield Evidence(name, text=", ".join(map(str, value)))
         else:
-            text = ", ".join(value) if isinstance(value, list) else str(value)
-            yield Evidence(name, None, text)
+            yield Evidence(name, text=str(value))
