@@ -12,11 +12,13 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
 
+from django.conf import settings
+
+from queues import conf
 from queues.core.answers import (
     Diagnostics,
     Health,
@@ -99,26 +101,25 @@ class Incident:
     trace: list[Event]
 
 
-async def collect(engine: Engine, *, debug: bool, listen: Sequence[str]) -> Incident:
+async def collect(engine: Engine) -> Incident:
     """The bundle of a running switch, of one instant."""
-    last = (await engine.trace(limit=0)).next
-    trace = await engine.trace(after=max(0, last - MOST_EVENTS), limit=MOST_EVENTS)
+    trace = await engine.trace_back(limit=MOST_EVENTS)
     page = await engine.list_queues(kind="persistent", limit=MOST_QUEUES)
     return Incident(
         format=FORMAT,
         at=engine.now(),
-        surroundings=_surroundings(debug, listen),
+        surroundings=_surroundings(),
         limits=engine.limits,
         health=await engine.health(),
         diagnostics=_diagnostics(await engine.diagnostics()),
         waits_for=await engine.waits_for(),
         queues=page.queues,
         more_queues=page.next is not None,
-        trace=[_event(event) for event in trace.events],
+        trace=[_event(event) for event in reversed(trace.events)],
     )
 
 
-def _surroundings(debug: bool, listen: Sequence[str]) -> Surroundings:
+def _surroundings() -> Surroundings:
     packages = {}
     for name in _PACKAGES:
         try:
@@ -130,8 +131,8 @@ def _surroundings(debug: bool, listen: Sequence[str]) -> Surroundings:
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         packages=packages,
         servers=[name for name in ("daphne", "uvicorn", "granian") if name in sys.modules],
-        debug=debug,
-        listen=list(listen),
+        debug=settings.DEBUG,
+        listen=conf.listen(),
     )
 
 

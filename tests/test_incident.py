@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -34,7 +34,7 @@ async def engine(clock: FakeClock) -> AsyncIterator[MemoryEngine]:
 
 
 async def collected(engine: MemoryEngine) -> Incident:
-    return await collect(engine, debug=False, listen=["tcp://127.0.0.1:8081"])
+    return await collect(engine)
 
 
 async def fill_with_secrets(engine: MemoryEngine) -> list[str]:
@@ -93,7 +93,10 @@ async def test_no_secret_is_in_it(engine: MemoryEngine) -> None:
     ]
 
 
-async def test_what_is_needed_is_in_it(engine: MemoryEngine, clock: FakeClock) -> None:
+async def test_what_is_needed_is_in_it(
+    engine: MemoryEngine, clock: FakeClock, settings: Any
+) -> None:
+    settings.SWITCH_LISTEN = ["tcp://127.0.0.1:8081"]
     await fill_with_secrets(engine)
     found = await collected(engine)
     assert (found.format, found.at) == (incident.FORMAT, clock.now())
