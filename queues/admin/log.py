@@ -20,6 +20,7 @@ _KEY = re.compile(r"queue/(?P<queue>[^/]+)(/message/(?P<message>\d+))?|session/(
 
 def begin(user: AbstractBaseUser | AnonymousUser, action: Action) -> LogEntry:
     """Write down what is about to be done, so that nothing is done that could not be."""
+    assert user.pk is not None  # somebody is logged in
     return LogEntry.objects.create(
         user_id=user.pk,
         content_type=ContentType.objects.get_for_model(Diagnostics),
