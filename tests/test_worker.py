@@ -30,12 +30,18 @@ async def pages(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"page"})
 
 
+async def live(scope: Any, receive: Any, send: Any) -> None:
+    """Stands for the events of pages."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"events"})
+
+
 def new_worker() -> Worker:
     return Worker(
         api=ApiHandler("queues.api.urls"),
         pages=pages,
         stream=pages,
-        live=pages,
+        live=live,
         limits=Limits,
         journal=lambda: None,
         addresses=list,
@@ -60,6 +66,12 @@ async def test_the_first_request_starts_the_switch(worker: Worker) -> None:
 )
 async def test_pages_go_to_django(worker: Worker, path: str) -> None:
     assert (await ask(worker.http, "GET", path)).body == b"page"
+
+
+async def test_the_events_of_pages_do_not(worker: Worker) -> None:
+    assert (await ask(worker.http, "GET", "/live/")).body == b"events"
+    for method, path in (("POST", "/live/"), ("HEAD", "/live/"), ("GET", "/live/x")):
+        assert (await ask(worker.http, method, path)).body == b"page", (method, path)
 
 
 async def test_a_second_process_on_the_address_refuses(

@@ -299,12 +299,6 @@ def by_level(services: list[ServiceInfo]) -> list[Group]:
     return [Group(level, word, found.get(level, [])) for level, word in LEVEL_WORDS.items()]
 
 
-@register.filter
-def at_level(things: list[Any], wanted: Level) -> list[Any]:
-    """Those whose verdict is of one level."""
-    return [thing for thing in things if thing.verdict.level == wanted]
-
-
 # -- the glossary -----------------------------------------------------------------------------
 
 
@@ -369,13 +363,6 @@ def last_rate(health: Health, count: str) -> str:
         return "–"
     before, after = samples
     return rate((getattr(after, count) - getattr(before, count)) / (after.at - before.at))
-
-
-@register.filter
-def left_out(service: ServiceInfo) -> int:
-    """How many messages a service has beside those shown."""
-    queue = service.queue
-    return queue.ready + queue.delayed + queue.held + queue.dead - len(service.messages)
 
 
 @dataclass(frozen=True)
