@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from queues.core.answers import WaitEdge, WaitGraph, WaitNode
 from queues.core.verdict import duration
 
-from .layers import Arrangement, Arrow, Place, arrange
+from .layers import Arrangement, Arrow, Place, arrange, closing_arrows
 from .names import short_names
 from .svg import cut, element, image, number, plain, words
 
 #: Sizes in pixels: a box, the room between layers, what is above and below a box.
-BOX = 148
-BETWEEN = 148
+BOX = 136
+BETWEEN = 122
 TALL = 44
 GAP = 20
 #: Between the arrows that leave a box; each has its words there.
-PORT = 20
+PORT = 32
 #: Between the ways of arrows that lead back, and most ways side by side.
 LANE = 24
 SIDE = 7
@@ -73,6 +73,32 @@ def draw(graph: WaitGraph, *, now: float, label: str, link: Link = lambda node: 
         boxes[arrow[1]].ins.append(arrow)
     arranged = arrange({key: box.height for key, box in boxes.items()}, list(bundles), gap=GAP)
     return _Picture(boxes, bundles, arranged, now).svg(label, link)
+
+
+def circles(graph: WaitGraph) -> list[list[WaitEdge]]:
+    """The deadlocks: for each arrow that closes a circle of locked waits the shortest way round,
+    from its target back to it."""
+    edges: dict[Arrow, WaitEdge] = {}
+    for edge in graph.edges:
+        if edge.locked:
+            edges.setdefault((edge.source, edge.target), edge)
+    ways: dict[str, list[Arrow]] = {}
+    for arrow in edges:
+        ways.setdefault(arrow[0], []).append(arrow)
+    found = []
+    for closing in closing_arrows([node.key for node in graph.nodes], edges):
+        came: dict[str, Arrow] = {}
+        todo = [closing[1]]
+        for key in todo:
+            for arrow in ways.get(key, ()):
+                if arrow[1] not in came:
+                    came[arrow[1]] = arrow
+                    todo.append(arrow[1])
+        circle = [closing]
+        while circle[-1][0] != closing[1]:
+            circle.append(came[circle[-1][0]])
+        found.append([edges[arrow] for arrow in reversed(circle)])
+    return found
 
 
 def _bundled(graph: WaitGraph) -> tuple[dict[str, _Box], dict[Arrow, list[WaitEdge]]]:
@@ -140,9 +166,7 @@ class _Picture:
         self._now = now
         self._names = short_names(edge.message for edges in bundles.values() for edge in edges)
         places = arranged.places
-        self._margin = (
-            8.0 + SIDE * min(len(arranged.back), _MOST_SIDES) + (10 if arranged.back else 0)
-        )
+        self._margin = 4.0 + (_side(len(arranged.back) - 1) if arranged.back else 0)
         layers = max((place.layer for place in places.values()), default=0) + 1
         self._width = 2 * self._margin + layers * BOX + (layers - 1) * BETWEEN
         self._bottom = arranged.height + 8
@@ -223,7 +247,7 @@ class _Picture:
 
     def _back(self, arrow: Arrow, lane: int) -> tuple[str, str]:
         places = self._arranged.places
-        side = 10 + SIDE * (min(lane, _MOST_SIDES - 1) + 1)
+        side = _side(lane)
         x, y = self._left(places[arrow[0]].layer) + BOX, self._port(arrow, 0)
         to_x, to_y = self._left(places[arrow[1]].layer) - 9, self._port(arrow, 1)
         below = self._bottom + LANE * lane + 14
@@ -261,8 +285,11 @@ class _Picture:
             head += f"M{number(x - 9)} {number(y - 5)}l9 5l-9 5z"
         head = element("path", d=head, class_=colour, fill="currentColor")
         if at is None:
+            start = self._port(arrow, 0)
             left = self._left(self._arranged.places[arrow[0]].layer) + BOX + 6
-            text = self._words(edges, locked, left, self._port(arrow, 0) - 4, "start")
+            # On the side that the arrow does not bend to.
+            rises = self._toward(arrow, 0)[1] + 4 < start - 4
+            text = self._words(edges, locked, left, start + (13 if rises else -5), "start")
         else:
             text = self._words(edges, locked, *at, "middle")
         names = " → ".join(self._boxes[key].label for key in arrow)
@@ -272,11 +299,11 @@ class _Picture:
     def _words(
         self, edges: Sequence[WaitEdge], locked: bool, x: float, y: float, anchor: str
     ) -> str:
-        shown = duration(self._now - edges[0].since)
+        shown = _brief(self._now - edges[0].since)
         if len(edges) == 1:
             shown = f"{self._names[edges[0].message]} {shown}"
         else:
-            shown = f"{len(edges)} messages {shown}"
+            shown = f"{len(edges)}× {shown}"
         if locked:
             shown += " locked"
         return element(
@@ -353,6 +380,16 @@ class _Picture:
         if href is None or box.folded:
             return element("g", told, frame, bar, *texts)
         return element("a", told, frame, bar, *texts, href=href)
+
+
+def _side(lane: int) -> float:
+    """How far from a box a way back turns."""
+    return 10 + SIDE * (min(lane, _MOST_SIDES - 1) + 1)
+
+
+def _brief(seconds: float) -> str:
+    """A duration without its smaller unit."""
+    return " ".join(duration(seconds).split(" ")[:2])
 
 
 def _count(count: int, one: str, many: str) -> str:

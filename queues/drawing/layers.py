@@ -39,7 +39,7 @@ class Arrangement:
 
 def arrange(heights: Mapping[str, float], arrows: Sequence[Arrow], *, gap: float) -> Arrangement:
     """Places for nodes of these heights, at least ``gap`` pixels between those of a layer."""
-    back = _back(list(heights), arrows)
+    back = dict.fromkeys(closing_arrows(list(heights), arrows))
     forward = [arrow for arrow in dict.fromkeys(arrows) if arrow not in back]
     layer_of = _layers(list(heights), forward)
 
@@ -69,7 +69,7 @@ def arrange(heights: Mapping[str, float], arrows: Sequence[Arrow], *, gap: float
     top = min((ys[node] - tall[node] / 2 for node in ys), default=0.0)
     return Arrangement(
         places={node: Place(layer_of[node], ys[node] - top) for node in heights},
-        back=[arrow for arrow in dict.fromkeys(arrows) if arrow in back],
+        back=list(back),
         through={
             arrow: [Place(layer_of[arrow[0]] + 1 + at, ys[name] - top) for at, name in enumerate(c)]
             for arrow, c in chains.items()
@@ -78,15 +78,16 @@ def arrange(heights: Mapping[str, float], arrows: Sequence[Arrow], *, gap: float
     )
 
 
-def _back(nodes: Sequence[str], arrows: Iterable[Arrow]) -> set[Arrow]:
-    """The arrows that lead back to a node on the way to their own."""
+def closing_arrows(nodes: Sequence[str], arrows: Iterable[Arrow]) -> list[Arrow]:
+    """The arrows that lead back to a node on the way to their own. Without them there is no
+    circle."""
     after: dict[str, list[str]] = {}
     reached = set()
     for source, target in dict.fromkeys(arrows):
         after.setdefault(source, []).append(target)
         if source != target:
             reached.add(target)
-    back = set()
+    back = []
     done: set[str] = set()
     on_way: set[str] = set()
     for root in sorted(nodes, key=lambda node: node in reached):
@@ -100,7 +101,7 @@ def _back(nodes: Sequence[str], arrows: Iterable[Arrow]) -> set[Arrow]:
                 on_way.discard(node)
                 done.add(node)
             elif following in on_way:
-                back.add((node, following))
+                back.append((node, following))
             elif following not in done:
                 on_way.add(following)
                 way.append((following, iter(after.get(following, ()))))

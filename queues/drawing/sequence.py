@@ -24,7 +24,7 @@ ROW = 34
 GAP = 26
 HALF = 76
 #: Pixels between lifelines: at least, at most, and what all should fit into.
-NARROW, WIDE, ROOM = 168, 232, 1_140
+NARROW, WIDE, ROOM = 168, 264, 1_140
 #: Pixels of a letter of the fixed width that all texts have.
 LETTER = 6.7
 FONT = 11
@@ -224,7 +224,7 @@ def _body(layout: _Layout, current: int | None) -> str:
             )
     lines = "".join(f"M{number(x)} 0v{height}" for x in layout.xs)
     parts.append(element("path", class_="lifeline", d=lines, fill="none"))
-    parts += _holds(layout, story.holds)
+    parts += _holds(layout, story.holds, current)
     if story.left_out:
         note = f"{story.left_out} events before these are not shown"
         parts.append(_text(8, _LINE, note, "calm"))
@@ -238,7 +238,7 @@ def _body(layout: _Layout, current: int | None) -> str:
     return "".join(parts)
 
 
-def _holds(layout: _Layout, holds: Sequence[Hold]) -> list[str]:
+def _holds(layout: _Layout, holds: Sequence[Hold], current: int | None) -> list[str]:
     parts = []
     busy: dict[tuple[int, int], int | None] = {}
     for hold in holds:
@@ -252,8 +252,17 @@ def _holds(layout: _Layout, holds: Sequence[Hold]) -> list[str]:
         top = layout.ys[hold.first] + _LINE
         bottom = layout.height if hold.last is None else layout.ys[hold.last] + _LINE
         x = layout.xs[hold.lifeline] - 3 + 4 * level
+        later = current is not None and hold.first >= current
         parts.append(
-            element("rect", class_="hold", x=x, y=top, width=6, height=max(0, bottom - top))
+            element(
+                "rect",
+                class_="hold later" if later else "hold",
+                data_first=str(hold.first + 1),
+                x=x,
+                y=top,
+                width=6,
+                height=max(0, bottom - top),
+            )
         )
     return parts
 

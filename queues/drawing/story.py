@@ -22,6 +22,8 @@ from .svg import plain
 MOST_STEPS = 200
 #: Lifelines of one story. The least busy beyond are told as one of clients and one of queues.
 MOST_LIFELINES = 20
+#: The last steps, whose lifelines come first.
+RECENT = 14
 #: Seconds between two steps that are worth saying.
 LONG = 1.0
 #: What the private reply address of a call begins with.
@@ -321,11 +323,13 @@ def _lifelines(
     """The parties, the least busy of too many folded.
 
     Those that messages go between come first, in the order in which the messages bring them in,
-    so that most arrows go to a neighbour.
+    so that most arrows go to a neighbour; and first of all those of the last steps, so that they
+    are near to each other while new ones come.
     """
     order: dict[_Key, None] = {}
     busy: Counter[_Key] = Counter()
-    for _, source, target, _ in sorted(told, key=lambda each: each[0].message is None):
+    recent = [*told[-RECENT:], *told[:-RECENT]]
+    for _, source, target, _ in sorted(recent, key=lambda each: each[0].message is None):
         for key in (source, target):
             if key is not None:
                 order.setdefault(key)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Literal
 from xml.etree import ElementTree
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queues.core.answers import WaitEdge, WaitGraph, WaitNode
-from queues.drawing.graph import MOST_ALIKE, draw
+from queues.drawing.graph import MOST_ALIKE, circles, draw
 
 from .events import HOSTILE
 
@@ -111,7 +112,7 @@ def test_what_closes_a_circle_comes_back_below_all_boxes() -> None:
 def test_several_messages_between_two_are_one_arrow() -> None:
     root = drawn(graph(*[("c web", "q foo", 900.0 + n, n == 2) for n in range(3)]))
     assert titles(root)[0] == "web → foo: 3 messages, the oldest, 1, for 1 min 40 s, locked"
-    assert texts(root)[0] == "3 messages 1 min 40 s locked"
+    assert texts(root)[0] == "3× 1 min locked"
 
 
 def test_many_callers_and_servers_of_a_service_are_folded() -> None:
@@ -136,6 +137,28 @@ def test_nodes_lead_to_their_pages() -> None:
 
 def test_nothing_waits() -> None:
     assert texts(drawn(graph())) == []
+
+
+def test_deadlocks_are_told_all_the_way_round() -> None:
+    (circle,) = circles(graph(*DEADLOCK))
+    assert [(edge.source, edge.target) for edge in circle] == [
+        ("q foo", "s one"),
+        ("s one", "q bar"),
+        ("q bar", "s two"),
+        ("s two", "q foo"),
+    ]
+    assert circles(graph(*((*wait[:3], False) for wait in DEADLOCK))) == []
+
+
+def test_the_words_of_an_arrow_are_on_the_side_that_it_does_not_bend_to() -> None:
+    waits = [("c web", f"q {n}", 900.0, False) for n in range(3)]
+    root = drawn(graph(*waits))
+    for arrow, words in zip(root.findall(f"{SVG}g"), root.findall(f"{SVG}text"), strict=False):
+        line = arrow.find(f"{SVG}path")
+        assert line is not None
+        numbers = re.findall(r"[\d.]+", line.attrib["d"])
+        start, end, at = float(numbers[1]), float(numbers[-1]), float(words.attrib["y"])
+        assert (at > start) == (end < start)
 
 
 NAMES = st.sampled_from(["a", "b", HOSTILE, "L" * 255, ""])
@@ -164,6 +187,10 @@ def test_any_graph_gives_a_picture_inside_its_frame(waits: list[Wait]) -> None:
         for name, limit in (("H", width), ("V", height)):
             for found in re.findall(rf"{name}(-?[\d.]+)", line.attrib["d"]):
                 assert 0 <= float(found) <= limit
+    for circle in circles(graph(*waits)):
+        assert circle[-1].target == circle[0].source
+        assert all(one.target == other.source for one, other in pairwise(circle))
+        assert all(edge.locked for edge in circle)
     assert "style" not in {name for each in root.iter() for name in each.attrib}
 
 

@@ -140,7 +140,7 @@ def ends(step: ElementTree.Element) -> tuple[float, float]:
 
 def test_arrows_go_between_their_lifelines() -> None:
     root = parsed(draw(tell(CALL), label="A call").body)
-    web, foo, cat = 76.0, 308.0, 540.0
+    web, foo, cat = 76.0, 340.0, 604.0
     sent, delivered, replied = (ends(step) for step in steps(root)[:3])
     assert sent == (web + 5, foo - 5)
     assert delivered == (foo + 5, cat - 5)
@@ -163,6 +163,10 @@ def test_a_step_at_which_time_stands_still() -> None:
     root = parsed(draw(tell(CALL), label="A call", step=2).body)
     classes = [step.attrib["class"] for step in steps(root)]
     assert classes == ["step", "step current", "step later", "step later"]
+    (hold,) = root.findall(f"{SVG}rect[@class='hold']")
+    root = parsed(draw(tell(CALL), label="A call", step=1).body)
+    (later,) = root.findall(f"{SVG}rect[@class='hold later']")
+    assert hold.attrib["data-first"] == later.attrib["data-first"] == "2"
 
 
 def test_the_three_parts_fit_together() -> None:

@@ -9,6 +9,7 @@ from queues.drawing import story as stories
 from queues.drawing.story import (
     MOST_LIFELINES,
     MOST_STEPS,
+    RECENT,
     WORDS,
     Story,
     of_call,
@@ -234,6 +235,17 @@ def test_messages_go_to_neighbours(scene: Scene) -> None:
     scene.reply(Reply(id=id, payload="HELLO"), token=server)
     labels = [each.label for each in tell(events_of(scene)).lifelines]
     assert labels == ["web", "foo", "cat", "dog", "bar"]
+
+
+def test_the_lifelines_of_the_last_steps_come_first(scene: Scene) -> None:
+    server, id = called(scene)
+    scene.reply(Reply(id=id, payload="HELLO"), token=server)
+    second = scene.server("dog", "bar")
+    for _ in range(RECENT // 2):
+        scene.put("bar")
+    scene.poll(second, limit=RECENT)
+    labels = [each.label for each in tell(events_of(scene)).lifelines]
+    assert labels == ["no session", "bar", "dog", "web", "foo", "cat"]
 
 
 def test_a_client_and_a_queue_of_the_same_name_are_two() -> None:
