@@ -27,7 +27,7 @@ def begin(user: AbstractBaseUser | AnonymousUser, action: Action) -> LogEntry:
         object_id=action.target.key,
         object_repr=_cut(action.target.label),
         action_flag=DELETION if action.removes else CHANGE,
-        change_message=f"{action.verb}: what became of it is not known.",
+        change_message=f"{action.verb}: its outcome is not known.",
     )
 
 

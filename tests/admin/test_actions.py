@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -314,3 +316,12 @@ def test_the_target_is_the_message_if_one_was_chosen() -> None:
     one, two = (Drop(Choice(queue="foo", ids=ids)).target for ids in ((7,), (7, 8)))
     assert (one.key, one.label) == ("queue/foo/message/7", "message 7 of queue foo")
     assert (two.key, two.label) == ("queue/foo", "queue foo")
+
+
+def test_the_guide_names_every_action_and_whether_it_can_be_undone() -> None:
+    guide = Path(__file__).resolve().parents[2] / "docs" / "admin.md"
+    section = guide.read_text().partition("## What can be done")[2].partition("## ")[0]
+    rows = dict(re.findall(r"^\| ([A-Z][a-z ]+) \| .* \| ([A-Za-z ]+) \|$", section, re.MULTILINE))
+    actions = [*QUEUE_ACTIONS.values(), EndSession]
+    assert rows.keys() == {action.verb for action in actions}
+    assert {verb for verb, undo in rows.items() if undo == "yes"} == {"Purge", "Destroy"}

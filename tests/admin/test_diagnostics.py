@@ -489,7 +489,7 @@ def test_an_outcome_that_is_not_known_is_written_down_as_such(
         answer = operator.post(f"{HOME}queues/foo/pause/")
     assert words in notices(operator, answer)[0]
     assert [entry.get_change_message() for entry in log.entries()] == [
-        "Pause: what became of it is not known."
+        "Pause: its outcome is not known."
     ][:entries]
 
 

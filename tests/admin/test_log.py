@@ -28,7 +28,7 @@ def test_an_entry_says_who_and_what_before_and_the_outcome_after(
     assert entry.user.get_username() == "somebody"
     assert entry.object_repr == "message 7 of queue foo"
     assert entry.action_flag == DELETION
-    assert entry.get_change_message() == "Drop: what became of it is not known."
+    assert entry.get_change_message() == "Drop: its outcome is not known."
     log.finish(entry, Done(sentence="Dropped it.", messages=1, left=["Not this."]))
     entry.refresh_from_db()
     assert entry.get_change_message() == "Dropped it. Not this."
