@@ -14,11 +14,9 @@ import platform
 import sys
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import TypeVar
 
 from django.conf import settings
 
-from queues import conf
 from queues.core.answers import (
     Diagnostics,
     Health,
@@ -32,8 +30,6 @@ from queues.core.events import Event, EventKind
 from queues.core.limits import Limits
 from queues.core.messages import PARENT, parent_of
 from queues.engines.base import Engine
-
-T = TypeVar("T")
 
 #: The form of the bundle; it grows when what is there changes its meaning.
 FORMAT = 1
@@ -132,7 +128,7 @@ def _surroundings() -> Surroundings:
         packages=packages,
         servers=[name for name in ("daphne", "uvicorn", "granian") if name in sys.modules],
         debug=settings.DEBUG,
-        listen=conf.listen(),
+        listen=list(getattr(settings, "SWITCH_LISTEN", [])),
     )
 
 
