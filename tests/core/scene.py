@@ -6,9 +6,9 @@ from typing import Any
 
 from queues.core.answers import TransferResult
 from queues.core.limits import Limits
-from queues.core.messages import Delivery, Draft
+from queues.core.messages import PARENT, Delivery, Draft
 from queues.core.switch import Switch
-from queues.core.waits import Stream
+from queues.core.waits import CallWait, Stream
 
 FIRST_ID = 100
 
@@ -68,6 +68,22 @@ class Scene:
         """Send a message; its id."""
         id: int = self.send(name, Draft(payload=payload, **fields)).id
         return id
+
+    def ask(
+        self, name: str, *, inside: int | None = None, token: str | None = None, timeout: float = 60
+    ) -> CallWait:
+        """A call, made while serving the request ``inside``."""
+        headers = None if inside is None else {PARENT: str(inside)}
+        wait: CallWait = self.call(
+            name, Draft("x", headers=headers), timeout=timeout, token=token, wait_for_server=True
+        )
+        return wait
+
+    def serve(self, token: str, name: str, *, inside: int | None = None) -> int:
+        """A call to a queue that the session serves alone, and takes; the id of the request."""
+        request = self.ask(name, inside=inside).call.request
+        assert self.take(token).id == request
+        return request
 
     def poll(self, token: str, **fields: Any) -> TransferResult:
         """A Transfer that is answered at once."""

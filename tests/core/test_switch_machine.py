@@ -750,9 +750,10 @@ class SwitchMachine(RuleBasedStateMachine):
         self.both("advance")
         name = data.draw(st.sampled_from([*self.switch.queues, "a"]), label="name")
         self.both("pause_queue", name)
-        if name not in self.switch.queues:
-            return
-        delivered = self.switch.queues[name].delivered
+        queue = self.switch.queues.get(name)
+        if queue is None or queue.paused_at is None:
+            return  # it belongs to a session
+        delivered = queue.delivered
         if waiting:
             for token in self.switch.sessions:
                 self.transfers.append(self.both_wait("transfer", token=token, timeout=4.0))
@@ -770,10 +771,7 @@ class SwitchMachine(RuleBasedStateMachine):
                 self.both("undo", answer["id"])
         self.now += step
         self.both("advance")
-        if (queue := self.switch.queues.get(name)) is None:
-            return
-        if meanwhile != "destroy":
-            assert queue.delivered == delivered, "a paused queue handed something out"
+        assert queue.delivered == delivered, "a paused queue handed something out"
         self.both("resume_queue", name)
 
     @rule(data=st.data(), everything=st.booleans())
