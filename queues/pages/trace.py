@@ -166,7 +166,9 @@ def trace(request: HttpRequest) -> HttpResponse:
     story = selection.story
     steps = len(story.steps)
     step = number(request.GET.get("step", ""))
-    if not 1 <= step <= steps:
+    if 1 <= step <= steps:
+        step = min(max(step + number(request.GET.get("move", "")), 1), steps)
+    else:
         step = 0
     drawing = sequence.draw(story, label=label(chosen), step=step or None)
     # The same events stay chosen while time stands still, and in what is exported.

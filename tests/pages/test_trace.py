@@ -195,7 +195,9 @@ def test_older_than_all(client: Client, do: Do[Any]) -> None:
     assert "The trace has nothing older." in page(client, "?before=1")
 
 
-@pytest.mark.parametrize("query", ["before=x", "show=7", "step=x", "step=99", "step=-1", "kind=x"])
+@pytest.mark.parametrize(
+    "query", ["before=x", "show=7", "step=x", "step=99", "step=-1", "kind=x", "move=1"]
+)
 def test_a_query_that_makes_no_sense_shows_everything(
     client: Client, do: Do[Any], query: str
 ) -> None:
@@ -251,8 +253,18 @@ def test_time_stands_still_at_a_step(client: Client, do: Do[Any]) -> None:
     assert f"3 of 5 {outer} sent: web → foo: hello Message" in re.sub(
         r"[\d:]+\.\d{3} ", "", text(shown)
     )
-    assert 'name="step" value="2" data-move="-1"' in shown
-    assert 'name="step" value="4" data-move="1"' in shown
+    assert 'min="1" max="5" value="3"' in shown
+
+
+@pytest.mark.parametrize(
+    ("query", "at"),
+    [("step=3&move=-1", 2), ("step=3&move=1", 4), ("step=1&move=-1", 1), ("step=5&move=1", 5)],
+)
+def test_a_step_back_and_on(client: Client, do: Do[Any], query: str, at: int) -> None:
+    nested(do)
+    shown = page(client, f"?queue=foo&{query}")
+    assert f"<b>{at} of 5</b>" in shown
+    assert shown.count("step later") == 5 - at
 
 
 def test_what_is_exported_stays_the_same_while_things_go_on(client: Client, do: Do[Any]) -> None:

@@ -32,10 +32,10 @@ function start() {
     if (event.target.id === "step") stopAt(Number(event.target.value));
   });
   live.addEventListener("click", (event) => {
-    const button = event.target.closest("[data-move]");
+    const button = event.target.closest("#scrub [name=move]");
     if (button) {
       event.preventDefault();
-      stopAt((stopped || steps().length + 1) + Number(button.dataset.move));
+      stopAt((stopped || steps().length) + Number(button.value));
       return;
     }
     const step = event.target.closest(".chart .step");
