@@ -93,13 +93,10 @@ def plain(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """How many letters wide a plain text is; the wide ones of East Asia count as two."""
+    """How many letters wide a plain text is at most; the wide ones of East Asia count as two."""
     if text.isascii():
         return len(text)
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def cut(text: str, letters: int) -> str:

@@ -153,4 +153,14 @@ WORDS: dict[str, Word] = {
         "Trace events", "The last things that happened, kept to explain messages."
     ),
     "trace_bytes": Word("Trace bytes", "What these events take."),
+    # -- trace and waits
+    "locked": Word(
+        "Locked",
+        "Part of a deadlock, or waiting for one: it never goes on by itself, however long one "
+        "waits.",
+    ),
+    "waiting_time": Word(
+        "For how long",
+        "Since the call was made, or since the server was handed the message.",
+    ),
 }

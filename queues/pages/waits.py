@@ -17,6 +17,8 @@ from queues.engines import ask, get_engine
 
 from .base import page
 
+#: Deadlocks that are told one by one.
+MOST_CIRCLES = 5
 #: What the graph calls callers that it cannot tell apart.
 NO_SESSION = "a caller without a session"
 
@@ -45,6 +47,7 @@ def waits(request: HttpRequest) -> HttpResponse:
     found = ask(lambda engine: engine.waits_for())
     now = get_engine().now()
     picture = graph.draw(found, now=now, label="Who waits for whom", link=address)
+    circles = graph.circles(found)
     ends = {node.key: End(node.kind, node.label, address(node)) for node in found.nodes}
 
     def rows(edges: Iterable[WaitEdge]) -> list[Row]:
@@ -54,7 +57,8 @@ def waits(request: HttpRequest) -> HttpResponse:
         "here": "waits",
         "graph": found,
         "picture": mark_safe(picture),  # noqa: S308 -- the drawing escapes what it shows
-        "circles": [rows(circle) for circle in graph.circles(found)],
+        "circles": [rows(circle) for circle in circles[:MOST_CIRCLES]],
+        "more_circles": max(0, len(circles) - MOST_CIRCLES),
         "rows": rows(sorted(found.edges, key=lambda edge: (not edge.locked, edge.since))),
         "locked": any(edge.locked for edge in found.edges),
         "now": now,

@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 
 from queues.core.answers import WaitNode
+from queues.pages import waits as pages
 from queues.pages.waits import address
 from tests.acceptance.conftest import until
 from tests.running import Do, running_switch
@@ -74,6 +75,20 @@ def test_a_deadlock_is_told_first(client: Client, do: Do[Any]) -> None:
     listed = rows(client)
     assert [row.endswith("Locked") for row in listed] == [True] * 5 + [False]
     assert page(client).count("locked</title>") == 5
+
+
+def test_of_many_deadlocks_the_first_are_told(
+    client: Client, do: Do[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "MOST_CIRCLES", 1)
+    for number in range(3):
+        queue = f"foo-{number}"
+        server = logged_in(do, f"cat-{number}", queue)
+        calling(do, queue, "hello", None)
+        held = take(do, server)
+        calling(do, queue, "to itself", server, parent=held)
+    until(lambda: "2 more deadlocks" in text(page(client)), "the switch sees the deadlocks")
+    assert page(client).count('aria-label="Deadlock"') == 1
 
 
 def test_what_is_left_out_is_counted(client: Client, do: Do[Any]) -> None:
