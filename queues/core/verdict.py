@@ -123,9 +123,11 @@ def _verdict(findings: Iterator[Verdict]) -> Verdict:
 
 
 def _names(names: list[str]) -> str:
-    """Some of the names, and how many more there are."""
-    shown = ", ".join(names[:MOST_NAMES])
-    return shown + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+    """Some of the names, of which there is one at least, and how many more there are."""
+    *shown, last = names[:MOST_NAMES]
+    if len(names) > MOST_NAMES:
+        shown, last = names[:MOST_NAMES], f"{len(names) - MOST_NAMES} more"
+    return f"{', '.join(shown)} and {last}" if shown else last
 
 
 def _slow(since: float, now: float) -> Level:
@@ -259,13 +261,11 @@ def _deadlock(circle: list[Message], now: float) -> Verdict:
     steps = [_step(m, after) for m, after in zip(circle, circle[1:] + circle[:1], strict=True)]
     if len(steps) > MOST_STEPS:
         steps[MOST_STEPS:] = [f"and so on, over {_count(len(circle), 'message')}"]
-    who = f"{names[0]} waits for itself"
-    if len(names) > 1:
-        who = f"{_names(names)} wait for each other"
+    who = f"{_names(names)} wait for each other" if len(names) > 1 else f"{names[0]} calls itself"
     return Verdict(
         code="deadlock",
         level="stuck",
-        sentence=f"Deadlock: {who}. {_capital('; '.join(steps))}. Nobody can go on, "
+        sentence=f"Deadlock: {who}: {'; '.join(steps)}. Nobody can go on, "
         f"since {duration(now - since)}.",
         next_step="Break the circle: a handler must not wait for a service that waits for it, "
         "or needs more servers. Dropping one of the messages frees the others now; "
@@ -364,7 +364,7 @@ def _held_silent(message: Message, now: float) -> Verdict:
         sentence=f"{session.client} has held the message for {duration(now - hold.since)} and has "
         f"been silent for {duration(now - session.last_seen)}; it should have asked for more "
         f"{duration(now - session.next_transfer_by)} ago.",
-        next_step=f"See what {session.client} is doing; it is crashed or deadlocked. "
+        next_step=f"See what {session.client} is doing; it may have crashed or be deadlocked. "
         "When its session ends, the message goes to another.",
         evidence=_held_evidence(message),
     )
@@ -532,7 +532,8 @@ def without_server(
                 f"{so_far}every server of {name} is silent: it should have asked for more by now. "
                 f"The last sign of life was {duration(now - last_seen)} ago."
             ),
-            next_step=f"See what {_names(names)} is doing; it is crashed or deadlocked.",
+            next_step=f"See what {_names(names)} {_are(len(names))} doing; "
+            f"{'it' if len(names) == 1 else 'they'} may have crashed or be deadlocked.",
             evidence={**evidence, "servers": names[:MOST_EVIDENCE], "last_seen": last_seen},
         )
     return None
@@ -741,8 +742,8 @@ def _of_session(switch: Switch, session: Session, waits: WaitsFor, now: float) -
             sentence=f"{session.client} has been silent for {duration(now - session.last_seen)} "
             f"and holds {_count(len(session.held), 'message')}; it should have asked for more "
             f"{duration(now - session.next_transfer_by)} ago.",
-            next_step="See what it is doing; it is crashed or deadlocked. Ending the session gives "
-            "its messages to others.",
+            next_step="See what it is doing; it may have crashed or be deadlocked. "
+            "Ending the session gives its messages to others.",
             evidence=evidence,
         )
     elif held:
