@@ -379,6 +379,7 @@ def call_tree(switch: Switch, id: int) -> CallTree | None:
         above = parents.get(path[-1]) if message is None else parent_of(message.headers)
         if above is None or above in path:
             break
+        made.setdefault(above, []).append(path[-1])
         path.append(above)
     sent = switch.trace.sent(path)
     while len(path) > 1 and path[-1] not in sent and path[-1] not in switch.messages:
