@@ -601,7 +601,9 @@ class MemoryEngine(Engine):
 
     async def metrics(self) -> Metrics:
         counting = self._do(partial(Counting, self._switch))
-        while self._do(counting.step):
+        while True:
+            if not self._do(counting.step):
+                break
             await asyncio.sleep(0)
         found = counting.result
         found.loop_lag, found.worst_loop_lag = self._health.lag, self._health.worst_lag
