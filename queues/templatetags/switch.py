@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -21,6 +23,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from queues.core import events, verdict
 from queues.core.answers import (
+    Diagnostics,
     Health,
     HealthSample,
     Quantiles,
@@ -44,6 +47,8 @@ STANDING_WORDS = {
     "unused": "Not used yet",
 }
 LEVEL_WORDS: dict[Level, str] = {"stuck": "Stuck", "warning": "Warning", "ok": "OK"}
+#: Services that one page shows.
+MOST_SERVICES = 50
 CALLER_WORDS = {"waiting": "Waits", "gone": "Gone", "none": "No reply asked"}
 EVENT_WORDS = {
     "sent": "Sent",
@@ -163,14 +168,34 @@ def _time(at: float, text: str) -> SafeString:
 # -- links and cells: rows are many, and Django's own tags for these are slow -----------------
 
 
+#: What the names of the pages begin with that links lead to: the open ones, or the admin's.
+_pages: ContextVar[str] = ContextVar("pages", default="queues:")
+
+
+@contextmanager
+def links_into(pages: str) -> Iterator[None]:
+    """Meanwhile, links lead to pages whose names begin with ``pages``."""
+    token = _pages.set(pages)
+    try:
+        yield
+    finally:
+        _pages.reset(token)
+
+
+@register.simple_tag
+def page(view: str) -> str:
+    """The address of a page that is one of its kind: ``queues``, ``sessions``."""
+    return reverse(f"{_pages.get()}{view}")
+
+
 @lru_cache
 def _path(view: str, script: str) -> str:
     """The address of a page of its kind, up to its name. ``script`` is what it begins with."""
-    return reverse(f"queues:{view}", args=[0]).removesuffix("0/")
+    return reverse(view, args=[0]).removesuffix("0/")
 
 
 def _link(view: str, name: object, kind: str, shown: str) -> SafeString:
-    address = f"{_path(view, get_script_prefix())}{name}/"
+    address = f"{_path(_pages.get() + view, get_script_prefix())}{name}/"
     return mark_safe(  # noqa: S308 -- escaped
         f'<a class="{kind}" href="{escape(address)}">{shown}</a>'
     )
@@ -286,8 +311,9 @@ class Group:
     """Services whose verdicts are of one level."""
 
     level: Level
-    word: str
     services: list[ServiceInfo]
+    shown: list[ServiceInfo]
+    """Those that the page has room for."""
 
 
 @register.filter
@@ -296,7 +322,19 @@ def by_level(services: list[ServiceInfo]) -> list[Group]:
     found: dict[str, list[ServiceInfo]] = {}
     for service in services:
         found.setdefault(service.queue.verdict.level, []).append(service)
-    return [Group(level, word, found.get(level, [])) for level, word in LEVEL_WORDS.items()]
+    groups = []
+    room = MOST_SERVICES
+    for level in LEVEL_WORDS:
+        some = found.get(level, [])
+        groups.append(Group(level, some, some[:room]))
+        room -= len(groups[-1].shown)
+    return groups
+
+
+@register.filter
+def left_out(diagnostics: Diagnostics) -> int:
+    """How many services the page has no room for."""
+    return max(0, len(diagnostics.services) - MOST_SERVICES) + diagnostics.services_left_out
 
 
 # -- the glossary -----------------------------------------------------------------------------

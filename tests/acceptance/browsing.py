@@ -172,6 +172,39 @@ def fill(url: str) -> None:
     until(lambda: _status(url, "reports.nightly") == "crashed_or_deadlocked", "the lease ends")
 
 
+def fill_calls(url: str) -> None:
+    """Calls made while serving others, and services whose times are known."""
+
+    def login(client: str, *queues: str) -> str:
+        token = str(api(url, "POST", "login", {"client": client, "lease": 600})["session"])
+        for queue in queues:
+            api(url, "PUT", f"queues/{queue}", {})
+            api(url, "PUT", f"subscriptions/{queue}", token=token)
+        return token
+
+    def served(queue: str, method: str, caller: str, server: str, parent: int | None) -> int:
+        """Call a service; its server takes the request, and keeps it. The id of the request."""
+        request = {"jsonrpc": "2.0", "method": method, "params": {"sku": "A-113"}, "id": 1}
+        headers = {} if parent is None else {"switch-parent": str(parent)}
+        call = {"payload": json.dumps(request), "timeout": 300, "headers": headers}
+        in_background(url, "POST", f"call/{queue}", call, caller)
+        taken = api(url, "POST", "transfer", {"timeout": 20}, server)["messages"]
+        return int(taken[0]["id"])
+
+    shop = login("shop")
+    orders, stock = login("order-service", "orders"), login("stock-service", "stock")
+    first = served("orders", "order.place", shop, orders, None)
+    served("stock", "stock.reserve", orders, stock, first)
+
+    prices = login("price-service", "prices")
+    for number in range(30):
+        method = "price.list" if number % 3 else "price.get"
+        payload = json.dumps({"jsonrpc": "2.0", "method": method, "id": number})
+        api(url, "POST", "queues/prices/messages", {"payload": payload})
+        taken = api(url, "POST", "transfer", {}, prices)["messages"]
+        api(url, "POST", "ack", {"ids": [message["id"] for message in taken]}, prices)
+
+
 def fill_hostile(url: str) -> None:
     """Hostile texts wherever a client may put text, and names as long as they may be."""
     attacker = str(api(url, "POST", "login", {"client": SCRIPT, "lease": 600})["session"])

@@ -21,6 +21,8 @@ PAGES = [
     "/messages/1/",
     "/sessions/",
     "/sessions/1/",
+    "/waits/",
+    "/trace/",
     "/health/",
 ]
 
@@ -93,6 +95,8 @@ def test_the_page_that_one_is_on_is_marked(client: Client, do: Do[Any]) -> None:
         "/": "Overview",
         "/queues/": "Queues",
         "/sessions/": "Sessions",
+        "/waits/": "Waits",
+        "/trace/": "Trace",
         "/health/": "Health",
     }.items():
         marked = re.findall(r'aria-current="page">(\w+)</a>', client.get(path).content.decode())

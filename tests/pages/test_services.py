@@ -11,6 +11,7 @@ from queues.core.messages import Draft
 from queues.core.queue import Policy
 from queues.pages import services
 from queues.pages.payload import MOST_CHARACTERS
+from queues.templatetags.switch import MOST_SERVICES
 from tests.running import Do
 
 from .showing import SCRIPT, live, login, plain, send, text
@@ -67,6 +68,19 @@ def test_stuck_calls_come_first(client: Client, do: Do[Any]) -> None:
     assert f"Stuck never_started call {id} to foo by client-7 waits for AGE" in shown
     assert "no server has ever subscribed to foo. Next Start a server for foo." in shown
     assert "1 stuck · Overview" in client.get("/").content.decode()
+
+
+def test_only_the_most_urgent_services_are_shown(client: Client, do: Do[Any]) -> None:
+    for number in range(110):
+        do(lambda e, number=number: e.create_queue(f"queue-{number:03}"))
+    send(do, "queue-109")
+    markup = live(client, "/")
+    assert sum(row.startswith("queue-") for row in rows(markup)) == MOST_SERVICES
+    assert "queue-109" in markup
+    shown = plain(markup)
+    assert "Services 110" in shown
+    assert "60 more, none more urgent: see all queues ." in shown
+    assert "1+ Stuck service" in shown
 
 
 def test_the_times_of_a_service(client: Client, do: Do[Any]) -> None:
