@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
+
+from queues.core.limits import Limits
 
 MESSAGE_ID = 1_889_785_610_240_000
 NOW = 1_802_240_000.0
@@ -22,22 +25,88 @@ TOUCH_RESULT: Any = {"touched": [MESSAGE_ID], "unknown": [], "not_held": []}
 POLICY = {"policy": {"max_length": 1000, "ack_timeout": 60}}
 QUEUE_CREATED = {"name": "thumbnails", "created": True}
 FRESH_QUEUE = {"name": f"fresh.{MESSAGE_ID}", "created": True}
+VERDICT: dict[str, Any] = {
+    "code": "never_started",
+    "level": "stuck",
+    "sentence": "The message has waited for 2.5 s; no server has ever subscribed to thumbnails.",
+    "next_step": "Start a server for thumbnails.",
+    "evidence": {"queue": "thumbnails", "since": NOW - 2.5},
+    "also": [],
+}
+HELD: dict[str, Any] = {
+    "code": "held",
+    "level": "ok",
+    "sentence": "thumbnailer-4711 has been working on the message for 2.5 s; it is connected, and "
+    "has made no call for it that the switch knows of.",
+    "next_step": "Wait for thumbnailer-4711, or see what it is doing.",
+    "evidence": {
+        "holder": "thumbnailer-4711",
+        "since": NOW - 2.5,
+        "last_seen": NOW,
+        "delivery_count": 1,
+        "ack_timeout": None,
+    },
+    "also": [],
+}
+PAUSED: dict[str, Any] = {
+    "code": "paused",
+    "level": "warning",
+    "sentence": "An operator paused thumbnails 3 min 20 s ago: it takes messages and hands none "
+    "out.",
+    "next_step": "Resume the queue: POST queues/thumbnails/resume.",
+    "evidence": {"queue": "thumbnails", "since": NOW - 200.0, "ready": 0},
+    "also": [{"code": "held", "sentence": HELD["sentence"]}],
+}
+QUEUE_FULL: dict[str, Any] = {
+    "code": "queue_full",
+    "level": "stuck",
+    "sentence": "thumbnails is full: it holds 1,000 messages, its max_length; 3 messages were "
+    "refused, the last 0.0 s ago.",
+    "next_step": "Start more servers, let senders wait, or raise max_length: "
+    "PATCH queues/thumbnails.",
+    "evidence": {
+        "queue": "thumbnails",
+        "length": 1000,
+        "max_length": 1000,
+        "refused": 3,
+        "last_refused_at": NOW,
+    },
+    "also": [],
+}
+NO_SERVER: dict[str, Any] = {
+    "code": "server_left",
+    "level": "stuck",
+    "sentence": "thumbnails has had 1 server, and the last, thumbnailer-4711, left 3 min 20 s ago "
+    "(logout).",
+    "next_step": "Start a server for thumbnails again.",
+    "evidence": {
+        "queue": "thumbnails",
+        "client": "thumbnailer-4711",
+        "left_at": NOW - 200.0,
+        "reason": "logout",
+        "servers_ever": 1,
+    },
+    "also": [],
+}
 QUEUE: dict[str, Any] = {
     "name": "thumbnails",
     "kind": "persistent",
     "owner": None,
     "status": "running",
-    "ready": 1,
+    "verdict": HELD,
+    "paused": False,
+    "ready": 0,
     "delayed": 0,
     "held": 1,
     "dead": 0,
     "consumers": 1,
     "waiting": 0,
-    "oldest_at": NOW - 2.5,
+    "oldest_at": None,
     "bytes": 34,
-    "sent": 20,
+    "sent": 19,
     "delivered": 19,
     "acked": 18,
+    "refused": 0,
     "created_at": NOW - 3600.0,
     "policy": {
         "max_length": 100000,
@@ -48,6 +117,7 @@ QUEUE: dict[str, Any] = {
         "max_dead": 1000,
     },
 }
+PAUSED_QUEUE = {**QUEUE, "verdict": PAUSED, "paused": True}
 QUEUE_LIST = {"queues": [QUEUE], "next": None}
 SEND = {
     "payload": "hello",
@@ -121,12 +191,6 @@ CALL_RESPONSE = {
     "sent_at": NOW,
     "error": None,
 }
-VERDICT = {
-    "code": "never_started",
-    "sentence": "The message has waited for 2.5 s; no server has ever subscribed to thumbnails.",
-    "next_step": "Start a server for thumbnails.",
-    "evidence": {"sent_at": NOW - 2.5, "ready": 1, "held": 0, "delivery_count": 0},
-}
 EVENT = {
     "number": MESSAGE_ID,
     "at": NOW - 2.5,
@@ -135,33 +199,178 @@ EVENT = {
     "message": MESSAGE_ID,
     "client": "shop-12",
     "detail": "hello",
+    "parent": MESSAGE_ID - 9,
 }
-MESSAGE_REPORT = {"id": MESSAGE_ID, "message": MESSAGE, "verdict": VERDICT, "events": [EVENT]}
+TREE: dict[str, Any] = {
+    "id": MESSAGE_ID - 9,
+    "queue": "albums",
+    "sent_at": NOW - 3.0,
+    "caller": "browser-1",
+    "state": "held",
+    "holder": "shop-12",
+    "waiting": True,
+    "calls": [
+        {
+            "id": MESSAGE_ID,
+            "queue": "thumbnails",
+            "sent_at": NOW - 2.5,
+            "caller": "shop-12",
+            "state": "ready",
+            "holder": None,
+            "waiting": True,
+            "calls": [],
+        }
+    ],
+}
+MESSAGE_REPORT = {
+    "id": MESSAGE_ID,
+    "message": MESSAGE,
+    "verdict": VERDICT,
+    "events": [EVENT],
+    "tree": TREE,
+}
 TRACE = {"events": [EVENT], "next": MESSAGE_ID, "dropped": 0}
+SESSION: dict[str, Any] = {
+    "id": MESSAGE_ID - 100,
+    "client": "thumbnailer-4711",
+    "lease": 30.0,
+    "verdict": {
+        "code": "working",
+        "level": "ok",
+        "sentence": "thumbnailer-4711 holds 1 message, the oldest for 2.5 s.",
+        "next_step": "Wait, or see what it is doing.",
+        "evidence": {
+            "client": "thumbnailer-4711",
+            "since": NOW - 60.0,
+            "last_seen": NOW,
+            "held": 1,
+            "subscriptions": 1,
+            "lease": 30.0,
+            "oldest_held": MESSAGE_ID,
+            "oldest_held_since": NOW - 2.5,
+        },
+        "also": [],
+    },
+    "since": NOW - 60.0,
+    "last_seen": NOW,
+    "transferring": 1,
+    "overdue": False,
+    "subscriptions": ["thumbnails"],
+    "held": 1,
+    "holding": [{"id": MESSAGE_ID, "queue": "thumbnails", "since": NOW - 2.5}],
+    "calls": [],
+    "owned": [],
+}
+WAITS: dict[str, Any] = {
+    "nodes": [
+        {"key": "caller shop-12", "kind": "caller", "label": "shop-12", "session": None},
+        {"key": "queue thumbnails", "kind": "service", "label": "thumbnails", "session": None},
+        {
+            "key": f"session {MESSAGE_ID - 100}",
+            "kind": "server",
+            "label": "thumbnailer-4711",
+            "session": MESSAGE_ID - 100,
+        },
+    ],
+    "edges": [
+        {
+            "source": "caller shop-12",
+            "target": "queue thumbnails",
+            "message": MESSAGE_ID,
+            "since": NOW - 2.6,
+            "locked": False,
+        },
+        {
+            "source": "queue thumbnails",
+            "target": f"session {MESSAGE_ID - 100}",
+            "message": MESSAGE_ID,
+            "since": NOW - 2.5,
+            "locked": False,
+        },
+    ],
+    "left_out": 0,
+}
+USAGE = [{"name": "queues", "used": 2, "limit": 100000}]
+QUANTILES = {"count": 18, "p50": 0.002, "p95": 0.011, "p99": 0.02}
+NOTHING = {"count": 0, "p50": None, "p95": None, "p99": None}
+TIMING: dict[str, Any] = {
+    "queued": QUANTILES,
+    "handled": QUANTILES,
+    "picked_up": NOTHING,
+    "sent_rate": 0.06,
+    "finished_rate": 0.06,
+    "methods": [{"method": "thumbnail.make", "handled": QUANTILES, "total": 18}],
+}
 DIAGNOSTICS: Any = {
     "now": NOW,
     "started_at": NOW - 3600.0,
     "services": [
-        {"queue": QUEUE, "consumers": ["thumbnailer-4711"], "messages": [MESSAGE]},
+        {
+            "queue": QUEUE,
+            "consumers": ["thumbnailer-4711"],
+            "messages": [MESSAGE],
+            "timing": TIMING,
+        },
     ],
     "services_left_out": 0,
     "reply_queues": 1,
     "calls": 1,
-    "sessions": [
+    "stuck": [
         {
-            "client": "thumbnailer-4711",
-            "lease": 30.0,
-            "since": NOW - 60.0,
-            "last_seen": NOW,
-            "transferring": 1,
-            "overdue": False,
-            "subscriptions": ["thumbnails"],
-            "held": 1,
-            "owned": [],
+            "id": MESSAGE_ID,
+            "queue": "thumbnails",
+            "caller": "shop-12",
+            "since": NOW - 2.5,
+            "verdict": VERDICT,
         }
     ],
+    "sessions": [SESSION],
     "sessions_left_out": 0,
-    "usage": [{"name": "queues", "used": 2, "limit": 100000}],
+    "usage": USAGE,
+}
+HEALTH: dict[str, Any] = {
+    "now": NOW,
+    "started_at": NOW - 3600.0,
+    "version": "0.1.0",
+    "memory": 70_000_000,
+    "cpu": 12.5,
+    "descriptors": 24,
+    "descriptor_limit": 1024,
+    "threads": 1,
+    "tasks": 5,
+    "loop_lag": 0.0002,
+    "worst_loop_lag": 0.004,
+    "trace_dropped": 0,
+    "usage": USAGE,
+    "history": [
+        {
+            "at": NOW - 1.0,
+            "sent": 40,
+            "delivered": 39,
+            "finished": 38,
+            "memory": 70_000_000,
+            "loop_lag": 0.0002,
+        }
+    ],
+}
+INCIDENT: dict[str, Any] = {
+    "format": 1,
+    "at": NOW,
+    "surroundings": {
+        "python": "3.11.7",
+        "system": "Linux 6.1.0 x86_64",
+        "packages": {"django-message-switch": "0.1.0", "django": "5.2.19"},
+        "servers": ["daphne"],
+        "debug": False,
+        "listen": ["unix:///run/switch.sock"],
+    },
+    "limits": asdict(Limits()),
+    "health": HEALTH,
+    "diagnostics": DIAGNOSTICS,
+    "waits_for": WAITS,
+    "queues": [QUEUE],
+    "more_queues": False,
+    "trace": [{**EVENT, "detail": "(left out)"}],
 }
 
 #: What some refusals carry beside code and detail.
@@ -171,8 +380,15 @@ REFUSALS: dict[str, dict[str, Any]] = {
         "id": MESSAGE_ID,
         "error": {"code": "exit_1", "detail": "no such picture"},
     },
+    "no_server": {"verdict": NO_SERVER},
+    "queue_full": {"retry_after": 1, "verdict": QUEUE_FULL},
     **{
         code: {"retry_after": 1}
-        for code in ("queue_full", "switch_full", "too_many_queues", "too_many_sessions")
+        for code in (
+            "switch_full",
+            "too_many_queues",
+            "too_many_sessions",
+            "too_many_subscriptions",
+        )
     },
 }

@@ -41,6 +41,7 @@ def _everywhere(declared: Operation) -> tuple[type[SwitchError], ...]:
         InternalError,
         errors.ShuttingDown,
         errors.SecondWorker,
+        errors.StoreUnavailable,
     ]
     if declared.session == "required":
         found.append(errors.SessionRequired)
@@ -99,11 +100,15 @@ def _tag(path: str) -> str:
         "login": "sessions",
         "logout": "sessions",
         "touch": "sessions",
+        "sessions": "sessions",
         "queues": "queues",
         "call": "rpc",
         "messages": "messages",
+        "waits": "operations",
         "diagnostics": "operations",
         "trace": "operations",
+        "health": "operations",
+        "incident": "operations",
     }.get(first, "receiving")
 
 

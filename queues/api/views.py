@@ -1,4 +1,4 @@
-"""The operations of the protocol over HTTP, one view for each path."""
+"""The operations of the protocol over HTTP, one view for each path; see also ``operators``."""
 
 from __future__ import annotations
 
@@ -10,23 +10,18 @@ from rest_framework.response import Response
 from queues.core import errors, messages
 from queues.core.answers import (
     AckResult,
-    Diagnostics,
     LoginResult,
     MessageList,
-    MessageReport,
     NackResult,
-    PurgeResult,
     QueueCreated,
     QueueInfo,
     QueueList,
-    ReplayResult,
     ReplyResult,
     SendOutcome,
     SendResult,
     TouchResult,
     TransferResult,
 )
-from queues.core.events import TraceReport
 from queues.core.messages import Response as CallResponse
 from queues.engines import get_engine
 from queues.protocol import operations as forms
@@ -193,41 +188,6 @@ class Queue(ProtocolView):
         return Response(status=204)
 
 
-class Purge(ProtocolView):
-    """``queues/{name}/purge``."""
-
-    @operation(
-        id="purge_queue",
-        summary="Purge a queue",
-        body=forms.Purge,
-        answers={200: PurgeResult},
-        errors=(errors.InvalidName, errors.QueueNotFound, errors.NotOwner),
-        request_example={"state": "dead"},
-        answer_example={"purged": 12},
-    )
-    async def post(self, request: Request, name: str, body: forms.Purge) -> Response:
-        """Drop the messages in one state; without `state` those ready or delayed."""
-        return Response(await get_engine().purge_queue(name, body.state, session=token(request)))
-
-
-class Replay(ProtocolView):
-    """``queues/{name}/replay``."""
-
-    @operation(
-        id="replay_dead",
-        summary="Replay dead messages",
-        body=forms.Replay,
-        answers={200: ReplayResult},
-        errors=(errors.InvalidName, errors.QueueNotFound, errors.NotOwner),
-        request_example=examples.IDS,
-        answer_example={"replayed": 1, "not_dead": 0, "no_room": 0},
-    )
-    async def post(self, request: Request, name: str, body: forms.Replay) -> Response:
-        """Make dead messages ready again in their original places, delivery count 0 and without
-        expiry: those named, or all; as many as the queue has room for."""
-        return Response(await get_engine().replay_dead(name, body.ids, session=token(request)))
-
-
 class Messages(ProtocolView):
     """``queues/{name}/messages``."""
 
@@ -242,9 +202,19 @@ class Messages(ProtocolView):
     )
     async def get(self, request: Request, name: str, query: forms.MessagePage) -> Response:
         """A page of messages, oldest first. Changes nothing. Long payloads are cut and marked;
-        give `next` as `after` for the page that follows."""
+        give `next` as `after` for the page that follows.
+
+        `search` asks for those with this text in the payload, the correlation id, a header, the
+        key, or the name of the sender or the holder, or with this id. A page of a search may be
+        empty and have a `next`: so far it has looked."""
         return Response(
-            await get_engine().browse(name, state=query.state, after=query.after, limit=query.limit)
+            await get_engine().browse(
+                name,
+                state=query.state,
+                after=query.after,
+                limit=query.limit,
+                search=query.search or None,
+            )
         )
 
     @operation(
@@ -278,22 +248,6 @@ class Messages(ProtocolView):
             sent = await engine.send(name, body, session=session)
             return Response(sent, status=201 if sent.created else 200)
         return Response(await engine.send_many(name, body, session=session))
-
-
-class DropMessage(ProtocolView):
-    """``queues/{name}/messages/{id}``."""
-
-    @operation(
-        id="drop_message",
-        summary="Drop a message",
-        answers={204: None},
-        errors=(errors.InvalidName, errors.QueueNotFound, errors.MessageNotFound),
-    )
-    async def delete(self, request: Request, name: str, id: int) -> Response:
-        """Delete a message in whatever state it is: for operators. Its holder's later ack finds
-        it unknown."""
-        await get_engine().drop_message(name, id, session=token(request))
-        return Response(status=204)
 
 
 class Subscription(ProtocolView):
@@ -403,23 +357,6 @@ class Nack(ProtocolView):
         )
 
 
-class Message(ProtocolView):
-    """``messages/{id}``."""
-
-    @operation(
-        id="explain",
-        summary="Why",
-        session="unused",
-        answers={200: MessageReport},
-        errors=(errors.MessageNotFound,),
-        answer_example=examples.MESSAGE_REPORT,
-    )
-    async def get(self, request: Request, id: int) -> Response:
-        """Where a message is, since when, who holds it, and what to do. One that has ended is
-        explained from the trace, while that lasts."""
-        return Response(await get_engine().explain(id))
-
-
 class Reply(ProtocolView):
     """``messages/{id}/reply``."""
 
@@ -487,38 +424,3 @@ class Call(ProtocolView):
         if is_json(request.content_type):
             return Response(response)
         return HttpResponse(response.payload, content_type="text/plain; charset=utf-8")
-
-
-class Overview(ProtocolView):
-    """``diagnostics``."""
-
-    @operation(
-        id="diagnostics",
-        summary="Diagnostics",
-        session="unused",
-        answers={200: Diagnostics},
-        answer_example=examples.DIAGNOSTICS,
-    )
-    async def get(self, request: Request) -> Response:
-        """The whole switch at one instant: services running, called but never started, or
-        crashed; their oldest messages; sessions; limits in use."""
-        return Response(await get_engine().diagnostics())
-
-
-class Trace(ProtocolView):
-    """``trace``."""
-
-    @operation(
-        id="trace",
-        summary="Trace",
-        session="unused",
-        query=forms.TraceQuery,
-        answers={200: TraceReport},
-        answer_example=examples.TRACE,
-    )
-    async def get(self, request: Request, query: forms.TraceQuery) -> Response:
-        """Events after a number, oldest first; if there are none, wait up to `timeout` seconds
-        for one. Give `next` as `after` to go on; `dropped` counts what the ring lost between."""
-        return Response(
-            await get_engine().trace(after=query.after, limit=query.limit, timeout=query.timeout)
-        )

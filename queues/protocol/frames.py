@@ -144,6 +144,34 @@ class ReplayDead(forms.Replay, frozen=True, kw_only=True, tag_field="op", tag="r
     queue: Text
 
 
+class PauseQueue(Request, frozen=True, kw_only=True, tag="pause_queue"):
+    """Hand out no message of a queue."""
+
+    queue: Text
+
+
+class ResumeQueue(Request, frozen=True, kw_only=True, tag="resume_queue"):
+    """Hand out messages again."""
+
+    queue: Text
+
+
+class Requeue(forms.Requeue, frozen=True, kw_only=True, tag_field="op", tag="requeue"):
+    """Take held messages from their holders."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+    queue: Text
+
+
+class MoveMessages(forms.Move, frozen=True, kw_only=True, tag_field="op", tag="move_messages"):
+    """Put messages into another queue."""
+
+    ref: Ref | None = None
+    quiet: bool = False
+    queue: Text
+
+
 class ListQueues(forms.QueuePage, frozen=True, kw_only=True, tag_field="op", tag="list_queues"):
     """A page of queues."""
 
@@ -244,6 +272,30 @@ class Call(forms.Call, frozen=True, kw_only=True, tag_field="op", tag="call"):
     queue: Text
 
 
+class ExplainSession(Request, frozen=True, kw_only=True, tag="explain_session"):
+    """What a session holds and waits for, and why."""
+
+    id: forms.Id
+
+
+class EndSession(Request, frozen=True, kw_only=True, tag="end_session"):
+    """End a session, named by its id."""
+
+    id: forms.Id
+
+
+class WaitsFor(Request, frozen=True, kw_only=True, tag="waits_for"):
+    """Who waits for whom."""
+
+
+class Incident(Request, frozen=True, kw_only=True, tag="incident"):
+    """All that the switch knows of itself, without what messages carry."""
+
+
+class Health(Request, frozen=True, kw_only=True, tag="health"):
+    """How the switch itself is doing."""
+
+
 class Diagnostics(Request, frozen=True, kw_only=True, tag="diagnostics"):
     """The whole switch at one instant."""
 
@@ -282,6 +334,10 @@ Operation = (
     | DestroyQueue
     | PurgeQueue
     | ReplayDead
+    | PauseQueue
+    | ResumeQueue
+    | Requeue
+    | MoveMessages
     | ListQueues
     | InspectQueue
     | Browse
@@ -296,6 +352,11 @@ Operation = (
     | Reply
     | Explain
     | Call
+    | ExplainSession
+    | EndSession
+    | WaitsFor
+    | Health
+    | Incident
     | Diagnostics
     | Trace
     | Cancel

@@ -27,6 +27,8 @@ LEASE = 30.0
 MAX_LIST = 10_000
 #: Messages that a subscription on a stream may hold where it does not say.
 CREDIT = 100
+#: Headers of one message.
+MAX_HEADERS = 64
 #: Most queues, messages or events in one page.
 MAX_PAGE = 1_000
 
@@ -39,7 +41,7 @@ Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT)]
 Seconds = Annotated[float, Meta(gt=0, le=MAX_SECONDS)]
 Count = Annotated[int, Meta(ge=1, le=2**53)]
 PageSize = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
-Headers = Annotated[dict[Label, str], Meta(max_length=64)]
+Headers = Annotated[dict[Label, str], Meta(max_length=MAX_HEADERS)]
 
 
 class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -120,6 +122,25 @@ class Replay(Form, frozen=True, kw_only=True):
     """Make dead messages ready again: those named, or all."""
 
     ids: Ids | None = None
+
+
+class Requeue(Form, frozen=True, kw_only=True):
+    """Take held messages from their holders: those named, or all."""
+
+    ids: Ids | None = None
+
+
+class Move(Form, frozen=True, kw_only=True):
+    """Put messages into the queue ``to``: those named, or all in one state; without either those
+    ready or delayed."""
+
+    to: Name
+    ids: Ids | None = None
+    state: State | None = None
+
+    def __post_init__(self) -> None:
+        if self.ids is not None and self.state is not None:
+            raise ValueError("`ids` and `state` exclude each other")
 
 
 class Send(Form, frozen=True, kw_only=True):
@@ -216,9 +237,10 @@ class QueuePage(Form, frozen=True, kw_only=True):
 
 
 class MessagePage(Form, frozen=True, kw_only=True):
-    """Which messages of a queue to list."""
+    """Which messages of a queue to list: in one state, and with a text in them."""
 
     state: State | None = None
+    search: Annotated[str, Meta(max_length=1_000)] = ""
     after: Id = 0
     limit: PageSize = 100
 

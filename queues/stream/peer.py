@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
+from queues import incident
 from queues.core.answers import LoginResult
 from queues.core.errors import (
     InvalidRequest,
@@ -432,11 +433,19 @@ _BEGIN: dict[type, Begin] = {
     frames.DestroyQueue: lambda e, o, s: e.destroy_queue(o.queue, session=s),
     frames.PurgeQueue: lambda e, o, s: e.purge_queue(o.queue, o.state, session=s),
     frames.ReplayDead: lambda e, o, s: e.replay_dead(o.queue, o.ids, session=s),
+    frames.PauseQueue: lambda e, o, s: e.pause_queue(o.queue, session=s),
+    frames.ResumeQueue: lambda e, o, s: e.resume_queue(o.queue, session=s),
+    frames.Requeue: lambda e, o, s: e.requeue(o.queue, o.ids, session=s),
+    frames.MoveMessages: lambda e, o, s: e.move_messages(
+        o.queue, o.to, ids=o.ids, state=o.state, session=s
+    ),
     frames.ListQueues: lambda e, o, s: e.list_queues(
         o.prefix, alive=o.alive, kind=o.kind, after=o.after, limit=o.limit
     ),
     frames.InspectQueue: lambda e, o, s: e.inspect_queue(o.queue),
-    frames.Browse: lambda e, o, s: e.browse(o.queue, state=o.state, after=o.after, limit=o.limit),
+    frames.Browse: lambda e, o, s: e.browse(
+        o.queue, state=o.state, after=o.after, limit=o.limit, search=o.search or None
+    ),
     frames.Send: lambda e, o, s: e.send(o.queue, o, session=s),
     frames.SendMany: lambda e, o, s: e.send_many(o.queue, o.messages, session=s),
     frames.DropMessage: lambda e, o, s: e.drop_message(o.queue, o.id, session=s),
@@ -454,6 +463,11 @@ _BEGIN: dict[type, Begin] = {
     frames.Nack: lambda e, o, s: e.nack(o.ids, session=s, delay=o.delay, requeue=o.requeue),
     frames.Reply: lambda e, o, s: e.reply(o, session=s),
     frames.Explain: lambda e, o, s: e.explain(o.id),
+    frames.ExplainSession: lambda e, o, s: e.explain_session(o.id),
+    frames.EndSession: lambda e, o, s: e.end_session(o.id),
+    frames.WaitsFor: lambda e, o, s: e.waits_for(),
+    frames.Health: lambda e, o, s: e.health(),
+    frames.Incident: lambda e, o, s: incident.collect(e),
     frames.Diagnostics: lambda e, o, s: e.diagnostics(),
     frames.Trace: lambda e, o, s: e.trace(after=o.after, limit=o.limit, timeout=o.timeout),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -65,6 +66,13 @@ REFUSED = [
     (forms.CreateQueue, b'{"policy": {"max_length": null}}'),
     (forms.CreateQueue, b'{"policy": {"on_expire": "burn"}}'),
     (forms.Purge, b'{"state": "gone"}'),
+    (forms.Requeue, b'{"ids": ["1"]}'),
+    (forms.Move, b"{}"),
+    (forms.Move, b'{"to": "a b"}'),
+    (forms.Move, b'{"to": ""}'),
+    (forms.Move, b'{"to": "q", "state": "gone"}'),
+    (forms.Move, b'{"to": "q", "ids": [1], "state": "dead"}'),
+    (forms.Send, encode({"payload": "x", "headers": {str(n): "" for n in range(65)}})),
 ]
 
 
@@ -122,6 +130,14 @@ def test_a_query_reads_values_from_text() -> None:
     page = decode_query("prefix=a&alive=true&limit=5&kind=transient", forms.QueuePage)
     assert (page.prefix, page.alive, page.limit, page.kind) == ("a", True, 5, "transient")
     assert decode_query("prefix=5&after=null", forms.QueuePage).after == "null"
+
+
+def test_any_text_may_be_searched_for() -> None:
+    for text in ("null", "true", "5", " ", "\0", "é€😀&=", ""):
+        query = urlencode({"search": text})
+        assert decode_query(query, forms.MessagePage).search == text
+    with pytest.raises(InvalidRequest):
+        decode_query(urlencode({"search": "x" * 1_001}), forms.MessagePage)
 
 
 @pytest.mark.parametrize(

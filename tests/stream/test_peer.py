@@ -122,12 +122,64 @@ async def test_one_that_cannot_be_read_does_not_stop_the_others(server: Client) 
         ({"op": "resume", "session": "wrong"}, "invalid_request"),
         ({"op": "login", "client": "again"}, "invalid_request"),
         ({"op": "explain", "id": 5}, "message_not_found"),
+        ({"op": "explain_session", "id": 5}, "session_not_found"),
+        ({"op": "pause_queue", "queue": "missing"}, "queue_not_found"),
+        ({"op": "requeue", "queue": "no way"}, "invalid_name"),
+        ({"op": "move_messages", "queue": "q", "to": "q"}, "invalid_request"),
+        ({"op": "move_messages", "queue": "q", "to": "missing"}, "queue_not_found"),
     ],
 )
 async def test_refusals_have_their_codes(
     server: Client, operation: dict[str, Any], code: str
 ) -> None:
     assert await server.one(**operation) == code
+
+
+async def test_a_circle_of_calls_and_what_an_operator_does_about_it(
+    client: Client, server: Client
+) -> None:
+    call = {"op": "call", "ref": 5, "queue": "q", "payload": "p"}
+    await client.ask(call)
+    (item,) = await server.read()
+    outer = item["deliver"]["id"]
+    await server.one(op="subscribe", queue="q", credit=1)
+    await server.ask({**call, "headers": {"switch-parent": str(outer)}})
+    assert (await client.one(op="explain", id=outer))["verdict"]["code"] == "deadlock"
+    edges = (await client.one(op="waits_for"))["edges"]
+    assert [edge["locked"] for edge in edges] == [True] * 3
+    session = next(
+        node["session"]
+        for node in (await client.one(op="waits_for"))["nodes"]
+        if node["kind"] == "server"
+    )
+    assert (await client.one(op="explain_session", id=session))["verdict"]["code"] == "deadlock"
+    assert (await client.one(op="pause_queue", queue="q"))["paused"]
+    assert await client.one(op="requeue", queue="q") == {"requeued": 1, "not_held": 0}
+    await client.one(op="create_queue", queue="r")
+    moved = await client.one(op="move_messages", queue="q", to="r", ids=[outer])
+    assert moved == {"moved": 1, "not_movable": 0, "no_room": 0}
+    (found,) = (await client.one(op="browse", queue="r", search="p"))["messages"]
+    assert found["id"] == outer
+    assert (await client.one(op="browse", queue="r", search="z"))["messages"] == []
+    assert await client.one(op="end_session", id=session) is None
+    assert [item for item in await server.read() if "closing" in item]
+    assert await client.one(op="explain_session", id=session) == "session_not_found"
+    assert await client.one(op="end_session", id=session) == "session_not_found"
+    assert not (await client.one(op="resume_queue", queue="q"))["paused"]
+    assert (await client.one(op="health"))["threads"] >= 1
+
+
+async def test_a_client_may_end_its_own_session(client: Client) -> None:
+    (own,) = (await client.one(op="diagnostics"))["sessions"]
+    answer, closing = await client.ask({"op": "end_session", "ref": 7, "id": own["id"]})
+    assert answer == {"ref": 7, "ok": None}
+    assert closing["closing"]["code"] == "unknown_session"
+
+
+def test_every_operation_is_carried_out() -> None:
+    others = {"login", "resume", "logout", "call", "cancel", "ping", "pong"}
+    kinds = {kind for name, kind in frames.OPERATIONS.items() if name not in others}
+    assert set(module._BEGIN) == kinds
 
 
 async def test_without_a_session(engine: MemoryEngine, clock: FakeClock) -> None:
