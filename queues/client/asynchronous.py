@@ -18,9 +18,11 @@ from msgspec import structs
 from queues.core.answers import (
     AckResult,
     Diagnostics,
+    Health,
     LoginResult,
     MessageList,
     MessageReport,
+    MoveResult,
     NackResult,
     PurgeResult,
     QueueCreated,
@@ -29,9 +31,12 @@ from queues.core.answers import (
     QueueList,
     ReplayResult,
     ReplyResult,
+    RequeueResult,
     SendOutcome,
     SendResult,
+    SessionInfo,
     TouchResult,
+    WaitGraph,
 )
 from queues.core.errors import InvalidRequest
 from queues.core.events import TraceReport
@@ -39,6 +44,7 @@ from queues.core.limits import MAX_WAIT
 from queues.core.messages import Delivery, Response, State
 from queues.protocol import operations as forms
 
+from .inheritance import with_inherited
 from .serving import GRACE, Handler, Server
 from .session import POLL, Session
 from .stream import transport_for
@@ -235,6 +241,52 @@ class AsyncClient:
             )
         )
 
+    async def pause(self, name: str) -> QueueInfo:
+        """Have no message of a queue handed out until it is resumed; it takes messages as before.
+
+        Raises QueueNotFound, NotOwner.
+        """
+        return await self._perform(Operation(name="pause_queue", answer=QueueInfo, queue=name))
+
+    async def resume(self, name: str) -> QueueInfo:
+        """Have the messages of a paused queue handed out again. Raises QueueNotFound, NotOwner."""
+        return await self._perform(Operation(name="resume_queue", answer=QueueInfo, queue=name))
+
+    async def requeue(self, name: str, ids: Iterable[int] | None = None) -> RequeueResult:
+        """Take held messages, those named or all, from their holders: they are ready again.
+
+        Raises QueueNotFound, NotOwner.
+        """
+        form = forms.Requeue(ids=None if ids is None else _List(ids))
+        return await self._perform(
+            Operation(name="requeue", answer=RequeueResult, queue=name, form=form, repeatable=False)
+        )
+
+    async def move(
+        self,
+        name: str,
+        to: str,
+        ids: Iterable[int] | None = None,
+        *,
+        state: Literal["ready", "delayed", "dead"] | None = None,
+    ) -> MoveResult:
+        """Put messages into another queue: those named, or all in one state; without either those
+        ready or delayed.
+
+        They keep their ids. Dead ones are ready there; held ones cannot be moved.
+        Raises QueueNotFound, NotOwner; ValueError for both ``ids`` and ``state``.
+        """
+        form = forms.Move(
+            to=to,
+            ids=None if ids is None else _List(ids),
+            state=None if state is None else State(state),
+        )
+        return await self._perform(
+            Operation(
+                name="move_messages", answer=MoveResult, queue=name, form=form, repeatable=False
+            )
+        )
+
     async def list(
         self, prefix: str = "", *, alive: bool | None = None, kind: QueueKind | None = None
     ) -> _List[QueueInfo]:
@@ -262,15 +314,22 @@ class AsyncClient:
         name: str,
         state: Literal["ready", "delayed", "held", "dead"] | None = None,
         *,
+        search: str = "",
         after: int = 0,
         limit: int = 100,
     ) -> MessageList:
         """A page of a queue's messages, long payloads cut; changes nothing.
 
+        ``search`` asks for those with this text in payload, correlation id, headers, key, or the
+        names of sender and holder, or with this id. A page of a search may be empty, and yet have
+        a ``next``: so far the switch has looked.
         Raises QueueNotFound.
         """
         form = forms.MessagePage(
-            state=None if state is None else State(state), after=after, limit=limit
+            state=None if state is None else State(state),
+            search=search,
+            after=after,
+            limit=limit,
         )
         return await self._perform(
             Operation(name="browse", answer=MessageList, queue=name, form=form)
@@ -295,15 +354,17 @@ class AsyncClient:
         With a ``key`` the message is sent once, however often this is repeated within the
         switch's window; the client then repeats by itself what was cut off, unless its session
         ended, as it does when the switch is restarted.
-        Raises QueueNotFound, QueueFull, SwitchFull, PayloadTooLarge, KeyReused.
+        A message with ``reply_to`` inherits as a ``call`` does.
+        Raises QueueNotFound, QueueFull with the reason, SwitchFull, PayloadTooLarge, KeyReused.
         """
+        own = dict(headers or {})
         form = forms.Send(
             payload=payload,
             correlation_id=correlation_id,
             reply_to=reply_to,
             ttl=ttl,
             delay=delay,
-            headers=dict(headers or {}),
+            headers=own if reply_to is None else with_inherited(own),
             key=key,
         )
         return await self._perform(
@@ -321,14 +382,21 @@ class AsyncClient:
     async def send_many(self, queue: str, messages: Sequence[forms.Send]) -> _List[SendOutcome]:
         """Put up to 1,000 messages into a queue, in order; each has its own outcome.
 
+        Those with ``reply_to`` inherit as a ``call`` does.
         Raises QueueNotFound.
         """
+        drafts = [
+            message
+            if message.reply_to is None
+            else structs.replace(message, headers=with_inherited(message.headers))
+            for message in messages
+        ]
         return await self._perform(
             Operation(
                 name="send_many",
                 answer=_List[SendOutcome],
                 queue=queue,
-                form=_List(messages),
+                form=drafts,
                 login=True,
                 repeatable=all(message.key is not None for message in messages),
                 keyed=True,
@@ -453,8 +521,10 @@ class AsyncClient:
         Without a server this fails at once with NoServer, unless it shall wait for one; then the
         queue is created too. With a ``key`` a call that was cut off is joined again,
         unless the session ended, as it does when the switch is restarted.
-        Raises RemoteError when the handler failed, CallTimeout with the reason, NoServer,
-        QueueFull, SwitchFull, PayloadTooLarge, KeyReused, InvalidRequest.
+        Made by a function that serves a request, it says so in the header ``switch-parent``, and
+        passes the headers ``traceparent`` and ``tracestate`` of that request on; your own win.
+        Raises RemoteError when the handler failed; CallTimeout, NoServer and QueueFull with the
+        reason; SwitchFull, PayloadTooLarge, KeyReused, InvalidRequest.
         """
         self._check_open()
         if not 0 < timeout <= MAX_WAIT:
@@ -469,7 +539,7 @@ class AsyncClient:
                     timeout=timeout,
                     wait_for_server=wait_for_server,
                     correlation_id=correlation_id,
-                    headers={} if headers is None else dict(headers),
+                    headers=with_inherited({} if headers is None else dict(headers)),
                     key=key,
                 ),
                 wait=timeout,
@@ -526,6 +596,30 @@ class AsyncClient:
     async def explain(self, id: int) -> MessageReport:
         """Where a message is, since when, who holds it, and why. Raises MessageNotFound."""
         return await self._perform(Operation(name="explain", answer=MessageReport, id=id))
+
+    async def session(self, id: int) -> SessionInfo:
+        """A session by the id that diagnostics show: what it holds and waits for, and why.
+
+        Raises SessionNotFound.
+        """
+        return await self._perform(Operation(name="explain_session", answer=SessionInfo, id=id))
+
+    async def end_session(self, id: int) -> None:
+        """End somebody's session: what it holds goes to others. Raises SessionNotFound."""
+        await self._perform(Operation(name="end_session", answer=NOTHING, id=id, repeatable=False))
+
+    async def waits_for(self) -> WaitGraph:
+        """Who waits for whom, deadlocks marked."""
+        return await self._perform(Operation(name="waits_for", answer=WaitGraph))
+
+    async def health(self) -> Health:
+        """How the switch itself is doing: its process, its event loop, its limits."""
+        return await self._perform(Operation(name="health", answer=Health))
+
+    async def incident(self) -> dict[str, Any]:
+        """All that the switch knows of itself, without what messages carry, to attach to a report;
+        docs/operations.md says what is in it."""
+        return await self._perform(Operation(name="incident", answer=dict[str, Any]))
 
     async def diagnostics(self) -> Diagnostics:
         """The whole switch at one instant."""

@@ -8,13 +8,17 @@ Every refusal arrives as the class of ``queues.core.errors`` that has its code. 
      +-- BadAnswer        bad_answer        what answered is not a switch
      +-- HandlerFailed    handler_failed
      |    +-- RemoteError                   the server's handler failed; ``error`` says how
-     +-- CallTimeout      timeout           no reply in time; ``verdict`` says why
+     +-- Explained        (abstract)        ``verdict`` says why
+          +-- CallTimeout timeout           no reply in time
+          +-- NoServer    no_server         nobody serves the called queue
+          +-- QueueFull   queue_full        the queue takes no more messages
 
 A handler raises ``HandlerError`` to answer its caller with a code of its own.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -69,17 +73,27 @@ class RemoteError(errors.HandlerFailed):
         return f"{error.code}: {error.detail}" if error.detail else error.code
 
 
-class CallTimeout(errors.CallTimeout):
-    """No reply came in time. ``verdict`` says where the request was and why.
-
-    ``id`` is its message id.
-    """
+class Explained(SwitchError):
+    """A refusal that says why. ``verdict`` is the switch's explanation; the text has it too."""
 
     @property
     def verdict(self) -> Verdict | None:
-        """The explanation of the instant before the call expired."""
-        verdict = self.extra.get("verdict")
-        return None if verdict is None else msgspec.convert(verdict, Verdict)
+        """Why; None where the switch gave no explanation, or none that is understood here."""
+        with suppress(msgspec.ValidationError):
+            return msgspec.convert(self.extra.get("verdict"), Verdict | None)
+        return None
+
+    def __str__(self) -> str:
+        verdict = self.verdict
+        if verdict is None:
+            return self.detail
+        return f"{self.detail} {verdict.sentence} {verdict.next_step}"
+
+
+class CallTimeout(Explained, errors.CallTimeout):
+    """No reply came in time. ``verdict`` says where the request was and why, at the instant before
+    the call expired. ``id`` is its message id.
+    """
 
     @property
     def id(self) -> int | None:
@@ -87,11 +101,24 @@ class CallTimeout(errors.CallTimeout):
         id: int | None = self.extra.get("id")
         return id
 
+
+class NoServer(Explained, errors.NoServer):
+    """Nobody serves the called queue, and the call asked not to wait for somebody.
+
+    ``verdict`` says whether anybody ever did, and who left when.
+    """
+
+
+class QueueFull(Explained, errors.QueueFull):
+    """The queue takes no more messages. ``verdict`` says how many it holds and has refused.
+
+    ``extra["retry_after"]`` is in seconds.
+    """
+
     def __str__(self) -> str:
         verdict = self.verdict
-        if verdict is None:
-            return self.detail
-        return f"{self.detail} {verdict.sentence} {verdict.next_step}"
+        # Its sentence begins with what the detail says.
+        return self.detail if verdict is None else f"{verdict.sentence} {verdict.next_step}"
 
 
 class HandlerError(Exception):
@@ -115,6 +142,7 @@ def refusal(fields: dict[str, Any]) -> SwitchError:
     code, detail = str(extra.pop("code")), str(extra.pop("detail", ""))
     if code == RemoteError.code and "error" in extra:
         return RemoteError(detail, **extra)
-    if code == CallTimeout.code:
-        return CallTimeout(detail, **extra)
+    for kind in (CallTimeout, NoServer, QueueFull):
+        if code == kind.code:
+            return kind(detail, **extra)
     return errors.from_code(code, detail, **extra)

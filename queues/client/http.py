@@ -42,6 +42,10 @@ _ROUTES: dict[OperationName, tuple[str, str]] = {
     "destroy_queue": ("DELETE", "queues/{queue}"),
     "purge_queue": ("POST", "queues/{queue}/purge"),
     "replay_dead": ("POST", "queues/{queue}/replay"),
+    "pause_queue": ("POST", "queues/{queue}/pause"),
+    "resume_queue": ("POST", "queues/{queue}/resume"),
+    "requeue": ("POST", "queues/{queue}/requeue"),
+    "move_messages": ("POST", "queues/{queue}/move"),
     "list_queues": ("GET", "queues"),
     "inspect_queue": ("GET", "queues/{queue}"),
     "browse": ("GET", "queues/{queue}/messages"),
@@ -56,8 +60,13 @@ _ROUTES: dict[OperationName, tuple[str, str]] = {
     "explain": ("GET", "messages/{id}"),
     "reply": ("POST", "messages/{id}/reply"),
     "call": ("POST", "call/{queue}"),
+    "explain_session": ("GET", "sessions/{id}"),
+    "end_session": ("DELETE", "sessions/{id}"),
+    "waits_for": ("GET", "waits"),
     "diagnostics": ("GET", "diagnostics"),
     "trace": ("GET", "trace"),
+    "health": ("GET", "health"),
+    "incident": ("GET", "incident"),
 }
 
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
@@ -132,12 +141,12 @@ class HttpTransport:
         headers = [(b"Host", self._host_header), (b"Accept", b"application/json")]
         if token is not None:
             headers.append((b"Authorization", b"Bearer " + token.encode()))
-        if method == "GET":
-            return method, target + _query(operation.form), headers, b""
         form = operation.form
         if operation.name == "login" and form.lease is not UNSET and 0 <= form.lease < MIN_LEASE:
             form = msgspec.structs.replace(form, lease=MIN_LEASE)
         try:
+            if method == "GET":
+                return method, target + _query(form), headers, b""
             # Credit is for streams.
             empty = form is None or operation.name == "subscribe"
             body = b"" if empty else encode(form)

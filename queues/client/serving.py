@@ -30,6 +30,7 @@ from queues.protocol import operations as forms
 from queues.protocol.operations import MAX_LIST
 
 from .errors import HandlerError, OutcomeUnknown, Unreachable
+from .inheritance import work_on
 from .session import Session
 from .transport import Operation
 
@@ -183,6 +184,8 @@ class Server:
         return forms.TransferReply(id=message.id, payload=payload)
 
     async def _call(self, message: Delivery) -> object:
+        # In the task of this one request, which has a context of its own.
+        work_on(message)
         if self._threads is None:
             return await self._function(message)  # type: ignore[misc]
         context = contextvars.copy_context()

@@ -19,6 +19,10 @@ OperationName = Literal[
     "destroy_queue",
     "purge_queue",
     "replay_dead",
+    "pause_queue",
+    "resume_queue",
+    "requeue",
+    "move_messages",
     "list_queues",
     "inspect_queue",
     "browse",
@@ -33,8 +37,13 @@ OperationName = Literal[
     "explain",
     "reply",
     "call",
+    "explain_session",
+    "end_session",
+    "waits_for",
     "diagnostics",
     "trace",
+    "health",
+    "incident",
 ]
 
 

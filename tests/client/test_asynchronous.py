@@ -68,7 +68,11 @@ async def test_what_each_method_asks_for(client, transport):
         await client.change("q", max_length=7)
         await client.purge("q", "dead")
         await client.replay("q", [1, 2])
-        await client.browse("q", "held", after=3, limit=4)
+        await client.browse("q", "held", search="tea", after=3, limit=4)
+        await client.pause("q")
+        await client.resume("q")
+        await client.requeue("q", [1, 2])
+        await client.move("q", "other", [3])
         await client.send("q", "p", headers={"a": "b"}, reply_to="r", correlation_id="c", delay=1)
         await client.send_many("q", [Send(payload="p", key="k")])
         await client.ack(1, 2)
@@ -77,6 +81,8 @@ async def test_what_each_method_asks_for(client, transport):
         await client.touch(5)
         await client.drop("q", 6)
         await client.explain(7)
+        await client.session(8)
+        await client.end_session(9)
         await client.destroy("q")
     policy = forms.PolicyChange(ttl=5.0, on_expire="dead")
     assert form_of(transport, "create_queue") == forms.CreateQueue(policy=policy)
@@ -84,7 +90,12 @@ async def test_what_each_method_asks_for(client, transport):
     assert form_of(transport, "change_queue") == forms.ChangeQueue(policy=policy)
     assert form_of(transport, "purge_queue") == forms.Purge(state=State.DEAD)
     assert form_of(transport, "replay_dead") == forms.Replay(ids=[1, 2])
-    assert form_of(transport, "browse") == forms.MessagePage(state=State.HELD, after=3, limit=4)
+    assert form_of(transport, "browse") == forms.MessagePage(
+        state=State.HELD, search="tea", after=3, limit=4
+    )
+    assert form_of(transport, "requeue") == forms.Requeue(ids=[1, 2])
+    assert form_of(transport, "move_messages") == forms.Move(to="other", ids=[3])
+    assert {"pause_queue", "resume_queue"} <= set(transport.names)
     assert form_of(transport, "send") == forms.Send(
         payload="p", headers={"a": "b"}, reply_to="r", correlation_id="c", delay=1
     )
@@ -93,7 +104,50 @@ async def test_what_each_method_asks_for(client, transport):
     assert form_of(transport, "nack") == forms.Nack(ids=[3], delay=1.0, requeue=False)
     assert form_of(transport, "reply") == forms.ReplyBody(payload="p", error=Error(code="bad"))
     assert form_of(transport, "touch") == forms.Touch(ids=[5])
-    assert [op.id for op, _ in transport.done if op.name in ("drop_message", "explain")] == [6, 7]
+    assert [op.id for op, _ in transport.done if op.id in range(6, 10)] == [6, 7, 8, 9]
+
+
+@skips_time
+async def test_messages_are_moved_all_by_state_or_some_by_id(client, transport):
+    async with client:
+        await client.move("q", "other")
+        await client.move("q", "other", state="dead")
+        with pytest.raises(ValueError, match="exclude"):
+            await client.move("q", "other", [1], state="dead")
+    assert transport.forms("move_messages") == [
+        forms.Move(to="other"),
+        forms.Move(to="other", state=State.DEAD),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "operation"),
+    [
+        ("requeue", ("q",), "requeue"),
+        ("move", ("q", "other"), "move_messages"),
+        ("end_session", (5,), "end_session"),
+    ],
+)
+@skips_time
+async def test_what_may_not_happen_twice_is_not_repeated(
+    client, transport, method, arguments, operation
+):
+    transport.on(operation, OutcomeUnknown("Cut off."))
+    async with client:
+        with pytest.raises(OutcomeUnknown):
+            await getattr(client, method)(*arguments)
+    assert transport.names.count(operation) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "operation"), [("pause", "pause_queue"), ("resume", "resume_queue")]
+)
+@skips_time
+async def test_what_may_happen_twice_is_repeated(client, transport, method, operation):
+    transport.on(operation, OutcomeUnknown("Cut off."))
+    async with client:
+        await getattr(client, method)("q")
+    assert transport.names.count(operation) == 2
 
 
 @skips_time
@@ -124,6 +178,9 @@ async def test_looking_needs_no_session(client, transport):
         await client.diagnostics()
         await client.trace(timeout=5)
         await client.inspect("q")
+        await client.waits_for()
+        await client.health()
+        await client.session(1)
     assert "login" not in transport.names
     assert transport.done[1][0].wait == 5
 

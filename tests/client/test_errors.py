@@ -1,9 +1,13 @@
 import pickle
 
+import pytest
+
 from queues.client.errors import (
     CallTimeout,
     HandlerError,
+    NoServer,
     OutcomeUnknown,
+    QueueFull,
     RemoteError,
     Unreachable,
     refusal,
@@ -17,6 +21,7 @@ TIMEOUT = {
     "id": 7,
     "verdict": {
         "code": "never_started",
+        "level": "stuck",
         "sentence": "Nobody has ever served foo.",
         "next_step": "Start a server.",
         "evidence": {"ready": 1},
@@ -49,6 +54,40 @@ def test_a_timed_out_call_says_where_its_message_is_and_why():
     assert str(refusal({"code": "timeout", "detail": "No reply."})) == "No reply."
 
 
+def test_a_call_that_nobody_serves_says_whether_anybody_did():
+    error = refusal({**TIMEOUT, "code": "no_server", "detail": "Nobody serves foo."})
+    assert isinstance(error, NoServer)
+    assert isinstance(error, errors.NoServer)
+    assert error.verdict == Verdict(**TIMEOUT["verdict"])
+    assert str(error) == "Nobody serves foo. Nobody has ever served foo. Start a server."
+
+
+def test_a_full_queue_says_so_once():
+    verdict = {
+        "code": "queue_full",
+        "level": "stuck",
+        "sentence": "foo is full: it holds 5 messages, its max_length; 1 message was refused.",
+        "next_step": "Start more servers.",
+        "evidence": {"length": 5},
+    }
+    detail = "foo holds 5 messages, its max_length."
+    error = refusal({"code": "queue_full", "detail": detail, "retry_after": 3, "verdict": verdict})
+    assert isinstance(error, QueueFull)
+    assert isinstance(error, errors.QueueFull)
+    assert error.extra["retry_after"] == 3
+    assert error.verdict == Verdict(**verdict)
+    assert str(error) == f"{verdict['sentence']} Start more servers."
+    assert str(refusal({"code": "queue_full", "detail": detail})) == detail
+
+
+@pytest.mark.parametrize("verdict", [None, {}, {"code": 5}, "never_started", []])
+def test_a_verdict_that_is_not_understood_is_none(verdict):
+    for code in ("timeout", "no_server", "queue_full"):
+        error = refusal({"code": code, "detail": "No.", "verdict": verdict})
+        assert error.verdict is None
+        assert str(error) == "No."
+
+
 def test_a_failed_handler_has_its_own_code_beside_that_of_the_switch():
     fields = {
         "code": "handler_failed",
@@ -64,7 +103,8 @@ def test_a_failed_handler_has_its_own_code_beside_that_of_the_switch():
 
 
 def test_errors_survive_pickling():
-    for error in (refusal(TIMEOUT), Unreachable("Away."), OutcomeUnknown("Cut off.")):
+    others = [refusal({**TIMEOUT, "code": code}) for code in ("timeout", "no_server", "queue_full")]
+    for error in (*others, Unreachable("Away."), OutcomeUnknown("Cut off.")):
         copy = pickle.loads(pickle.dumps(error))
         assert type(copy) is type(error)
         assert str(copy) == str(error)

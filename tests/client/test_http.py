@@ -13,9 +13,10 @@ from queues.client import http
 from queues.client.errors import BadAnswer, CallTimeout, OutcomeUnknown, Unreachable
 from queues.client.http import HttpTransport
 from queues.client.transport import Operation, OperationName
-from queues.core.answers import AckResult, LoginResult, QueueList, SendResult
+from queues.core.answers import AckResult, LoginResult, MessageList, QueueList, SendResult
 from queues.core.errors import InvalidName, InvalidRequest, QueueFull
 from queues.protocol import operations as forms
+from queues.protocol.frames import OPERATIONS
 
 from .fakes import Hangup, Request, http_server
 
@@ -222,8 +223,18 @@ def test_https_verifies_the_server():
     assert tls.check_hostname
 
 
+async def test_what_cannot_be_asked_for_is_refused_here():
+    transport = HttpTransport("http://127.0.0.1:1")
+    form = forms.MessagePage(search="\ud800")
+    with pytest.raises(InvalidRequest, match="surrogate"):
+        await transport.perform(
+            Operation(name="browse", answer=MessageList, queue="q", form=form), None
+        )
+
+
 def test_every_operation_has_its_request():
     assert set(http._ROUTES) == set(get_args(OperationName)) - {"resume"}  # that is for streams
+    assert set(get_args(OperationName)) <= set(OPERATIONS)
 
 
 async def test_connections_that_the_switch_closed_are_not_kept():
