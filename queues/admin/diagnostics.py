@@ -35,7 +35,12 @@ from queues.core.errors import (
 )
 from queues.core.messages import State
 from queues.engines import ask, get_engine
+from queues.engines.base import Engine
 from queues.models import Diagnostics
+from queues.pages.base import number
+from queues.pages.payload import show
+from queues.pages.services import LONGEST_SEARCH, PAGE
+from queues.templatetags.switch import links_into
 
 from . import log
 from .actions import (
@@ -63,12 +68,11 @@ else:
 
 View = Callable[..., HttpResponse]
 
-#: Queues, messages or entries of the log on one page.
-PAGE = 100
 #: Names that the field for another queue proposes.
 MOST_PROPOSED = 500
 
-_OVERVIEW = "admin:queues_diagnostics_changelist"
+_PAGES = "admin:queues_diagnostics_"
+_OVERVIEW = f"{_PAGES}changelist"
 #: Fields that a confirmation takes along.
 _CARRIED = ("id", "group", "back", "from_message")
 _NOT_FOUND = (QueueNotFound, MessageNotFound, SessionNotFound, UndoNotFound)
@@ -159,23 +163,26 @@ class DiagnosticsAdmin(ModelAdmin):
             "may_act": self.has_operate_permission(request),
             **context,
         }
-        return TemplateResponse(request, f"admin/queues/{template}.html", context, status=status)
+        page = TemplateResponse(request, f"admin/queues/{template}.html", context, status=status)
+        with links_into(_PAGES):
+            return page.render()
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The whole switch, what needs attention first, and what may be undone."""
-        diagnostics = ask(lambda engine: engine.diagnostics())
-        return self._page(
-            request,
-            "diagnostics",
-            "Diagnostics",
-            here="overview",
-            diagnostics=diagnostics,
-            now=diagnostics.now,
-            undoable=ask(lambda engine: engine.list_undo()),
-            **(extra_context or {}),
-        )
+
+        async def look(engine: Engine) -> dict[str, Any]:
+            diagnostics = await engine.diagnostics()
+            return {
+                "diagnostics": diagnostics,
+                "health": await engine.health(),
+                "now": diagnostics.now,
+                "undoable": await engine.list_undo(),
+            }
+
+        context = {**ask(look), **(extra_context or {})}
+        return self._page(request, "diagnostics", "Diagnostics", here="overview", **context)
 
     def queues_view(self, request: HttpRequest) -> HttpResponse:
         """A page of queues by name."""
@@ -198,9 +205,23 @@ class DiagnosticsAdmin(ModelAdmin):
         """A queue and a page of its messages, some of which may be chosen."""
         tab = request.GET.get("state", "")
         state = State(tab) if tab in list(State) else None
-        search = request.GET.get("search", "")
-        after = _number(request.GET.get("after", ""))
-        info = ask(lambda engine: engine.inspect_queue(name))
+        search = request.GET.get("search", "")[:LONGEST_SEARCH]
+        after = number(request.GET.get("after", ""))
+
+        async def look(engine: Engine) -> dict[str, Any]:
+            report = await engine.explain_queue(name)
+            return {
+                "report": report,
+                "queue": report.queue,
+                "listed": await engine.browse(
+                    name, state=state, after=after, limit=PAGE, search=search or None
+                ),
+                "undoable": [undo for undo in await engine.list_undo() if undo.queue == name],
+                "now": engine.now(),
+            }
+
+        context = ask(look)
+        info = context["queue"]
         back = request.GET.copy()
         back.pop("choose", None)
         return self._page(
@@ -208,12 +229,6 @@ class DiagnosticsAdmin(ModelAdmin):
             "queue",
             name,
             here="queues",
-            queue=info,
-            listed=ask(
-                lambda e: e.browse(
-                    name, state=state, after=after, limit=PAGE, search=search or None
-                )
-            ),
             state=state,
             search=search,
             after=after,
@@ -223,27 +238,25 @@ class DiagnosticsAdmin(ModelAdmin):
             chosen_actions=_chosen_actions(info, state),
             queue_actions=[Resume if info.paused else Pause, Destroy],
             groups=list(_groups(info, state)),
-            undoable=[u for u in ask(lambda e: e.list_undo()) if u.queue == name],
-            now=get_engine().now(),
+            **context,
         )
 
     def message_view(self, request: HttpRequest, id: int) -> HttpResponse:
         """Where a message is, why, and what happened to it."""
-        report = ask(lambda engine: engine.explain(id))
-        actions: list[type[MessagesAction]] = []
-        if report.message is not None:
-            queue = report.message.queue
-            info = ask(lambda engine: engine.inspect_queue(queue))
-            actions = _chosen_actions(info, report.message.state)
-        return self._page(
-            request,
-            "message",
-            f"Message {id}",
-            here="queues",
-            report=report,
-            actions=actions,
-            now=get_engine().now(),
-        )
+
+        async def look(engine: Engine) -> dict[str, Any]:
+            report = await engine.explain(id)
+            context: dict[str, Any] = {"report": report, "now": engine.now()}
+            if report.message is not None:
+                info = await engine.inspect_queue(report.message.queue)
+                context["actions"] = _chosen_actions(info, report.message.state)
+            return context
+
+        context = ask(look)
+        message = context["report"].message
+        if message is not None:
+            context["shown"] = show(message.payload, request.GET.get("as", ""))
+        return self._page(request, "message", f"Message {id}", here="queues", **context)
 
     def sessions_view(self, request: HttpRequest) -> HttpResponse:
         """Who is logged in, the overdue first."""
@@ -260,15 +273,9 @@ class DiagnosticsAdmin(ModelAdmin):
     def session_view(self, request: HttpRequest, id: int) -> HttpResponse:
         """A session, what it holds and what it waits for."""
         session = ask(lambda engine: engine.explain_session(id))
-        return self._page(
-            request,
-            "session",
-            f"Session {id}",
-            here="sessions",
-            session=session,
-            lists=[("Messages it holds", session.holding), ("Calls it waits for", session.calls)],
-            now=get_engine().now(),
-        )
+        now = get_engine().now()
+        title = f"Session {id}"
+        return self._page(request, "session", title, here="sessions", session=session, now=now)
 
     def log_view(self, request: HttpRequest) -> HttpResponse:
         """Who did what, the newest first."""
@@ -387,6 +394,7 @@ class DiagnosticsAdmin(ModelAdmin):
                 plan.question,
                 action=action,
                 plan=plan,
+                source=log.page_of(action.target.key),
                 back=resolve_url(back),
                 **context,
             )
@@ -403,7 +411,7 @@ class DiagnosticsAdmin(ModelAdmin):
             messages.error(request, error.detail)
             return redirect(otherwise or back)
         log.finish(entry, done)
-        said = _number(request.POST.get("said", str(done.messages)))
+        said = number(request.POST.get("said", str(done.messages)))
         differs = "" if said == done.messages else f" The confirmation said {said:,}."
         messages.success(request, done.sentence + differs)
         for left in done.left:
@@ -443,13 +451,6 @@ def _ids(fields: QueryDict) -> tuple[int, ...]:
         return tuple(dict.fromkeys(map(int, fields.getlist("id"))))
     except ValueError:
         raise InvalidRequest("The ids of messages are whole numbers.") from None
-
-
-def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        return 0
 
 
 def _with_query(page: str, fields: QueryDict) -> str:

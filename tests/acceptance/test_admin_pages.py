@@ -171,7 +171,7 @@ def choose(page: Page, ids: list[int]) -> None:
 def asked(page: Page, question: str, touched: int, callers: int) -> None:
     """The confirmation says what would be touched."""
     expect(page.get_by_role("heading", level=1)).to_have_text(question)
-    facts = page.locator(".facts")
+    facts = page.locator(".cells")
     expect(facts).to_contain_text(f"Messages touched{touched}")
     expect(facts).to_contain_text(f"Callers that wait for them{callers}")
 
@@ -501,7 +501,7 @@ def test_hostile_texts_are_shown_and_do_nothing(visit: Callable[..., Page], url:
     page = visit("operator")
     sessions = api(url, "GET", "diagnostics")["sessions"]
     (id,) = (session["id"] for session in sessions if session["client"] == SCRIPT)
-    everywhere = ["", "queues/hostile/", "queues/?kind=all", "sessions/", f"sessions/{id}/"]
+    everywhere = ["queues/hostile/", "queues/?kind=all", "sessions/", f"sessions/{id}/"]
     everywhere += [f"sessions/{id}/end/"]
     everywhere += [f"messages/{each['id']}/" for each in messages(url, "hostile")]
     for path in everywhere:

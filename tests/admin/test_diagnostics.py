@@ -173,7 +173,7 @@ def test_texts_of_clients_are_escaped_and_made_visible(operator: Client, scene: 
     scene.do(lambda e: e.transfer(session=token))
     sessions = scene.do(lambda e: e.diagnostics()).sessions
     session = next(each.id for each in sessions if each.client == script)
-    pages = ["", "queues/bar/", f"messages/{id}/", "sessions/", f"sessions/{session}/"]
+    pages = ["queues/bar/", f"messages/{id}/", "sessions/", f"sessions/{session}/"]
     pages += [f"sessions/{session}/end/"]
     for path in pages:
         text = get(operator, path).text
@@ -297,7 +297,7 @@ def test_a_confirmation_says_what_would_be_touched(operator: Client, scene: Scen
     page: Any = get(operator, "queues/foo/purge/", {"group": "waiting", "back": "state=ready"})
     text = " ".join(page.text.split())
     assert "<h1>Purge 3 ready and delayed messages of foo?</h1>" in text
-    assert "<dt>From</dt><dd>queue foo</dd>" in text
+    assert f'<dt>From</dt><dd><a href="{HOME}queues/foo/">queue foo</a></dd>' in text
     assert "<dt>Messages touched</dt><dd>3</dd>" in text
     assert "<dt>Callers that wait for them</dt><dd>1</dd>" in text
     assert "This can be undone for 10 min." in text

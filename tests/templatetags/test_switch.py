@@ -132,6 +132,14 @@ def test_links_keep_what_the_pages_are_below() -> None:
     assert 'href="/messages/10/"' in switch.message_link(10)
 
 
+def test_links_lead_to_other_pages_for_a_while() -> None:
+    with switch.links_into("admin:queues_diagnostics_"):
+        assert 'href="/admin/queues/diagnostics/messages/10/"' in switch.message_link(10)
+        assert switch.page("queues") == "/admin/queues/diagnostics/queues/"
+    assert 'href="/messages/10/"' in switch.message_link(10)
+    assert switch.page("queues") == "/queues/"
+
+
 def test_a_word_and_its_meaning_belong_together() -> None:
     button = switch.term("p95", "95 %")
     assert 'popovertarget="word-p95"' in button
