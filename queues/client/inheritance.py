@@ -17,15 +17,14 @@ TRACE = ("traceparent", "tracestate")
 #: Bytes that all headers of a message may have, where the switch has the default limit.
 MAX_BYTES = Limits().header_bytes
 
-_inherited: ContextVar[dict[str, str] | None] = ContextVar("inherited", default=None)
+#: Id and headers of the request that is worked on. Not all of it: a connection that is made
+#: meanwhile keeps its context.
+_request: ContextVar[tuple[int, dict[str, str]] | None] = ContextVar("request", default=None)
 
 
 def work_on(request: Delivery) -> None:
     """Let what is called in this context from now on be called for ``request``."""
-    headers = {PARENT: str(request.id)}
-    if request.headers:
-        headers |= {name: request.headers[name] for name in TRACE if name in request.headers}
-    _inherited.set(headers)
+    _request.set((request.id, request.headers))
 
 
 def with_inherited(headers: dict[str, str]) -> dict[str, str]:
@@ -33,16 +32,19 @@ def with_inherited(headers: dict[str, str]) -> dict[str, str]:
 
     The caller's own win, also over half a trace; what has no room is left out.
     """
-    inherited = _inherited.get()
-    if inherited is None:
+    request = _request.get()
+    if request is None:
         return headers
+    id, passed_on = request
+    inherited = {PARENT: str(id)}
+    if passed_on and not any(name in headers for name in TRACE):
+        inherited |= {name: passed_on[name] for name in TRACE if name in passed_on}
     if not headers:
         return inherited
-    own_trace = any(name in headers for name in TRACE)
     both = dict(headers)
     room = MAX_BYTES - sum(_size(name) + _size(value) for name, value in headers.items())
     for name, value in inherited.items():
-        if name in headers or (own_trace and name in TRACE):
+        if name in headers:
             continue
         room -= _size(name) + _size(value)
         if room < 0 or len(both) >= MAX_HEADERS:
