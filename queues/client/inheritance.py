@@ -39,8 +39,6 @@ def with_inherited(headers: dict[str, str]) -> dict[str, str]:
     inherited = {PARENT: str(id)}
     if passed_on and not any(name in headers for name in TRACE):
         inherited |= {name: passed_on[name] for name in TRACE if name in passed_on}
-    if not headers:
-        return inherited
     both = dict(headers)
     room = MAX_BYTES - sum(_size(name) + _size(value) for name, value in headers.items())
     for name, value in inherited.items():

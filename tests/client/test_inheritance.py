@@ -80,6 +80,12 @@ def test_what_would_be_too_large_is_left_out(room: int, added: set[str]):
     assert set(inherits(own, headers=TRACE)) - set(own) == added
 
 
+def test_a_trace_that_leaves_no_room_for_the_parent_is_cut():
+    long = {"traceparent": "00", "tracestate": "x" * (MAX_BYTES - 23)}
+    assert headers_size(long) == MAX_BYTES
+    assert inherits({}, headers=long) == {PARENT: "7", "traceparent": "00"}
+
+
 @pytest.mark.parametrize("value", ["\ud800", 5, None])
 def test_what_cannot_be_sent_is_for_others_to_refuse(value: Any):
     assert inherits({"a": value}) == {"a": value, PARENT: "7"}
