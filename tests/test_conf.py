@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,3 +59,16 @@ def test_a_wrong_time_for_an_undo_is_refused(settings: Any, value: object) -> No
     settings.SWITCH_UNDO_SECONDS = value
     with pytest.raises(ImproperlyConfigured, match=r"SWITCH_UNDO_SECONDS: .* is not a number"):
         undo_seconds()
+
+
+def test_a_wrong_time_for_an_undo_stops_the_start(tmp_path: Path) -> None:
+    environment = {**os.environ, "SWITCH_STATE_DIR": str(tmp_path), "SWITCH_UNDO_SECONDS": "soon"}
+    started = subprocess.run(
+        [sys.executable, "-c", "import switchproject.asgi"],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert started.returncode != 0
+    assert "SWITCH_UNDO_SECONDS: 'soon' is not a number of seconds" in started.stderr
