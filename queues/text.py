@@ -6,12 +6,21 @@ Names and payloads come from anybody: what could steer a terminal is shown escap
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from queues.core.answers import Diagnostics, MessageInfo, MessageReport, QueueInfo, ServiceInfo
+from queues.core.answers import (
+    Diagnostics,
+    MessageInfo,
+    MessageReport,
+    QueueInfo,
+    ServiceInfo,
+    SessionInfo,
+)
+from queues.core.errors import SwitchError
 from queues.core.events import Event
 from queues.core.messages import State
-from queues.core.verdict import duration
+from queues.core.verdict import Verdict, duration
 
 #: Gives a text the colour that a word stands for: "good", "bad", "warn", "dim" or "head".
 Paint = Callable[[str, str], str]
@@ -26,7 +35,18 @@ _STATUS = {
     "stopped": ("stopped", "warn"),
     "crashed_or_deadlocked": ("crashed or deadlocked", "bad"),
 }
+_LEVELS = {"stuck": "bad", "warning": "warn", "ok": "good"}
+"""The most urgent first."""
 _CALLER = {"waiting": "its caller waits", "gone": "its caller is gone", "none": "no reply wanted"}
+
+
+#: Columns of tables that have numbers.
+_NUMBERS = {
+    *("READY", "DELAYED", "HELD", "DEAD", "CONSUMERS", "SERVERS", "CALLS", "QUEUES"),
+    *("ID", "SENT/S", "DONE/S", "P95", "OLDEST", "SEEN"),
+}
+#: Characters of a name in a table.
+NAME = 40
 
 
 def plain(text: str, colour: str) -> str:
@@ -56,12 +76,22 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], paint: Paint) ->
 
     def line(cells: Sequence[str]) -> str:
         return "  ".join(
-            cell.rjust(width) if cell.isdigit() else cell.ljust(width)
-            for cell, width in zip(cells, widths, strict=True)
+            cell.rjust(width) if name in _NUMBERS else cell.ljust(width)
+            for cell, width, name in zip(cells, widths, header, strict=True)
         ).rstrip()
 
     yield paint(line(header), "head")
     yield from map(line, body)
+
+
+def refusal(error: SwitchError) -> str:
+    """What the switch refused, why, and what to do."""
+    said = str(error)
+    verdict = error.extra.get("verdict")
+    if not isinstance(verdict, Mapping):
+        return said
+    more = (str(verdict.get(part, "")) for part in ("sentence", "next_step"))
+    return " ".join([said, *(part for part in more if part not in said)])
 
 
 def queue_table(queues: Iterable[QueueInfo], paint: Paint) -> Iterator[str]:
@@ -162,10 +192,59 @@ def message_line(message: MessageInfo, now: float) -> str:
     )
 
 
+def verdict(found: Verdict, paint: Paint) -> Iterator[str]:
+    """A verdict, what else is true, and what it rests on."""
+    yield paint(printable(found.sentence), _LEVELS[found.level])
+    yield printable(found.next_step)
+    for finding in found.also:
+        yield f"Also: {printable(finding.sentence)}"
+    for name, value in evidence(found.evidence):
+        yield f"  {paint(name, 'dim')}: {printable(value)}"
+
+
+def evidence(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The facts of a verdict that are there, by name."""
+    for key, value in facts.items():
+        name = "time" if key == "at" else key.removesuffix("_at").replace("_", " ")
+        if value is None or value in ("", [], {}):
+            continue
+        if isinstance(value, Mapping):
+            # What a chain of calls ends at has facts of its own.
+            yield from ((f"{name.split()[0]} {inner}", text) for inner, text in evidence(value))
+        elif isinstance(value, list):
+            yield (
+                name,
+                ", ".join(
+                    _link(each) if isinstance(each, Mapping) else str(each) for each in value
+                ),
+            )
+        elif key.split("_")[-1] in ("at", "since", "seen"):
+            yield name, _clock(value)
+        elif key in ("ack_timeout", "lease"):
+            yield name, duration(value)
+        else:
+            yield name, str(value)
+
+
+def _link(link: Mapping[str, Any]) -> str:
+    """A message of a chain of calls."""
+    holder = f" by {link['holder']}" if link.get("holder") is not None else ""
+    return f"{link.get('message')} of {link.get('queue')} ({link.get('state')}{holder})"
+
+
+def queue_report(queue: QueueInfo, paint: Paint) -> Iterator[str]:
+    """How a queue is doing, and why."""
+    yield from verdict(queue.verdict, paint)
+    yield (
+        f"Queue {printable(queue.name)}, {_STATUS[queue.status][0]}: {queue.ready} ready, "
+        f"{queue.delayed} delayed, {queue.held} held, {queue.dead} dead; "
+        f"{_count(queue.consumers, 'server')}."
+    )
+
+
 def report(report: MessageReport, paint: Paint) -> Iterator[str]:
     """Why a message is where it is, and what happened to it."""
-    yield paint(printable(report.verdict.sentence), "head")
-    yield printable(report.verdict.next_step)
+    yield from verdict(report.verdict, paint)
     if report.message is not None:
         message = report.message
         yield f"Queue {printable(message.queue)}, {message.size} bytes, {_CALLER[message.caller]}."
@@ -176,8 +255,7 @@ def report(report: MessageReport, paint: Paint) -> Iterator[str]:
 
 def event_line(event: Event, paint: Paint) -> str:
     """An event in one line, in local time."""
-    clock = time.strftime("%H:%M:%S", time.localtime(event.at)) + f"{event.at % 1:.3f}"[1:]
-    words = [paint(clock, "dim"), event.kind]
+    words = [paint(_clock(event.at), "dim"), event.kind]
     if event.message is not None:
         words.append(str(event.message))
     if event.queue is not None:
@@ -187,6 +265,84 @@ def event_line(event: Event, paint: Paint) -> str:
     if event.detail is not None:
         words.append(f'"{printable(event.detail, SUMMARY)}"')
     return " ".join(words)
+
+
+def _clock(at: float) -> str:
+    """The local time of day, to the millisecond."""
+    thousandths = int(at * 1_000)
+    clock = time.strftime("%H:%M:%S", time.localtime(thousandths // 1_000))
+    return f"{clock}.{thousandths % 1_000:03d}"
+
+
+def session_table(sessions: Iterable[SessionInfo], now: float, paint: Paint) -> Iterator[str]:
+    """The sessions, what they hold and wait for, and how they do."""
+    rows = [
+        (
+            str(session.id),
+            printable(session.client, NAME),
+            session.verdict.level,
+            str(session.held),
+            str(len(session.calls)),
+            str(len(session.subscriptions)),
+            duration(now - session.last_seen),
+            printable(session.verdict.sentence),
+        )
+        for session in sessions
+    ]
+    header = ("ID", "CLIENT", "LEVEL", "HELD", "CALLS", "QUEUES", "SEEN", "WHY")
+    return table(header, rows, paint)
+
+
+def top(report: Diagnostics, paint: Paint) -> Iterator[str]:
+    """The services in a line each, what is stuck first."""
+    used = {usage.name: usage.used for usage in report.usage}
+    stuck = sum(1 for call in report.stuck if call.verdict.level == "stuck")
+    yield (
+        f"Up {duration(report.now - report.started_at)}: {_count(used['queues'], 'queue')}, "
+        f"{_count(used['sessions'], 'session')}, {_count(report.calls, 'caller')} waiting, "
+        f"{stuck} of them stuck."
+    )
+    yield ""
+    urgent = list(_LEVELS)
+    services = sorted(
+        report.services,
+        key=lambda each: (urgent.index(each.queue.verdict.level), each.queue.name),
+    )
+    header, *lines = table(
+        _TOP_HEADER, [_top_row(service, report.now) for service in services], plain
+    )
+    yield paint(header, "head")
+    for service, line in zip(services, lines, strict=True):
+        level = service.queue.verdict.level
+        yield paint(level, _LEVELS[level]) + line.removeprefix(level)
+    if report.services_left_out:
+        yield f"{report.services_left_out} more services are not shown."
+
+
+_TOP_HEADER = (
+    "LEVEL", "SERVICE", "READY", "HELD", "DEAD", "SERVERS",
+    "SENT/S", "DONE/S", "P95", "OLDEST", "WHY",
+)  # fmt: skip
+
+
+def _top_row(service: ServiceInfo, now: float) -> tuple[str, ...]:
+    queue, timing = service.queue, service.timing
+    p95 = None if timing is None else timing.handled.p95
+    return (
+        queue.verdict.level,
+        printable(queue.name, NAME),
+        *map(str, (queue.ready, queue.held, queue.dead, queue.consumers)),
+        "-" if timing is None else f"{timing.sent_rate:.1f}",
+        "-" if timing is None else f"{timing.finished_rate:.1f}",
+        "-" if p95 is None else _short(p95),
+        "-" if queue.oldest_at is None else duration(now - queue.oldest_at),
+        printable(queue.verdict.sentence),
+    )
+
+
+def _short(seconds: float) -> str:
+    """A time that may be very short."""
+    return duration(seconds) if seconds >= 1 else f"{seconds * 1_000:.1f} ms"
 
 
 def _count(number: int, what: str) -> str:

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 from queues.api.handler import Receive, Scope, Send, error_response, send_response
 from queues.core.errors import SecondWorker, ShuttingDown
 from queues.core.limits import Limits
@@ -151,10 +153,11 @@ class Worker:
         if running_engine() is None:
             try:
                 start_engine(self._limits(), self._journal())
-            except StoreRefused as error:
+            except Exception as error:
                 # Servers differ in what they make of an exception here; none may go on without
                 # what was kept.
-                logger.critical("The switch does not start. %s", error)
+                known = isinstance(error, StoreRefused | ImproperlyConfigured)
+                logger.critical("The switch does not start. %s", error, exc_info=not known)
                 logging.shutdown()
                 os._exit(1)
             _tune_collector()
@@ -166,6 +169,7 @@ class Worker:
     async def _answer_all(self) -> None:
         engine = running_engine()
         if engine is not None:
+            # What has been done is answered as soon as it is safe.
             await engine.drain()
         if self._requests:
             _, late = await asyncio.wait(self._requests, timeout=ANSWER_TIME)

@@ -10,15 +10,27 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command, get_commands, load_command_class
 
-from queues import cli
+from queues import cli, console
 from queues.client import CallTimeout, OutcomeUnknown, RemoteError, Unreachable
 from queues.client.errors import refusal
-from queues.core.answers import PurgeResult, QueueInfo, SendResult
-from queues.core.errors import QueueNotFound
+from queues.core.answers import (
+    MessageReport,
+    MoveResult,
+    PurgeResult,
+    QueueInfo,
+    ReplayResult,
+    ReplyResult,
+    RequeueResult,
+    SendResult,
+)
+from queues.core.errors import MessageNotFound, NotHolder, QueueNotFound
 from queues.core.events import Event, TraceReport
 from queues.core.messages import Response
+from queues.core.verdict import Verdict
+from queues.verbs import calling, common, looking
 
-from .client.fakes import queue_info
+from .client.fakes import delivery, queue_info
+from .test_text import diagnosed, session
 
 
 class Stream(io.TextIOWrapper):
@@ -73,7 +85,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> type[FakeClient]:
         answers: dict[str, Any] = {}  # noqa: RUF012
         asked: list[tuple[Any, ...]] = []  # noqa: RUF012
 
-    monkeypatch.setattr(cli, "Client", Scripted)
+    monkeypatch.setattr(common, "Client", Scripted)
     monkeypatch.delenv("SWITCH_URL", raising=False)
     monkeypatch.delenv("NO_COLOR", raising=False)
     return Scripted
@@ -88,9 +100,10 @@ class Ran:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, client: type[FakeClient]):
-    def run(*arguments: str, stdin: bytes = b"", terminal: bool = False) -> Ran:
+    def run(*arguments: str, stdin: bytes | None = b"", terminal: bool = False) -> Ran:
         out, err = Stream(terminal=terminal), Stream()
-        monkeypatch.setattr(sys, "stdin", Stream(stdin))
+        monkeypatch.setattr(sys, "stdin", None if stdin is None else Stream(stdin))
+        monkeypatch.setattr(console, "hold_number", lambda: None)
         monkeypatch.setattr(sys, "stdout", out)
         monkeypatch.setattr(sys, "stderr", err)
         try:
@@ -253,7 +266,7 @@ def test_errors_as_json(run, client):
     [(0, "waiting: nobody serves foo yet\n"), (1, "waiting: foo has 0 ready and 0 held\n")],
 )
 def test_a_call_that_takes_long_says_what_it_waits_for(run, client, monkeypatch, consumers, line):
-    monkeypatch.setattr(cli, "PATIENCE", 0.0)
+    monkeypatch.setattr(calling, "PATIENCE", 0.0)
     info = queue_info("foo")
     info.consumers = consumers
 
@@ -296,7 +309,7 @@ def test_tail_shows_the_last_events(run, client):
 
 
 def test_tail_follows_over_a_restart_and_tells_of_gaps(run, client, monkeypatch):
-    monkeypatch.setattr(cli, "PATIENCE", 0.0)
+    monkeypatch.setattr(looking, "PATIENCE", 0.0)
     pages = [
         TraceReport(events=[], next=0, dropped=0),
         TraceReport(events=[event(4)], next=4, dropped=0),
@@ -332,6 +345,187 @@ def test_refusals_have_code_and_detail(run, client):
     assert (ran.code, ran.err) == (1, "error: queue_not_found: There is no queue 'foo'.\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "asked", "answer", "lines"),
+    [
+        (("pause", "foo"), ("pause", "foo"), queue_info("foo"), "paused foo\n"),
+        (("resume", "foo"), ("resume", "foo"), queue_info("foo"), "resumed foo\n"),
+        (
+            ("requeue", "foo"),
+            ("requeue", "foo", None),
+            RequeueResult(requeued=2, not_held=0),
+            "requeued 2\n",
+        ),
+        (
+            ("requeue", "foo", "7", "8"),
+            ("requeue", "foo", [7, 8]),
+            RequeueResult(requeued=1, not_held=1),
+            "requeued 1\n1 not held\n",
+        ),
+        (
+            ("replay", "foo", "7"),
+            ("replay", "foo", [7]),
+            ReplayResult(replayed=0, not_dead=1, no_room=2),
+            "replayed 0\n1 not dead\n2 without room\n",
+        ),
+        (
+            ("move", "foo", "bar"),
+            ("move", "foo", "bar", None, {"state": None}),
+            MoveResult(moved=3, not_movable=0, no_room=0),
+            "moved 3\n",
+        ),
+        (
+            ("move", "foo", "bar", "--state", "dead"),
+            ("move", "foo", "bar", None, {"state": "dead"}),
+            MoveResult(moved=0, not_movable=1, no_room=2),
+            "moved 0\n1 not movable\n2 without room\n",
+        ),
+        (("end-session", "7"), ("end_session", 7), None, "ended 7\n"),
+    ],
+)
+def test_the_verbs_of_an_operator(run, client, arguments, asked, answer, lines):
+    client.answers = {asked[0]: answer}
+    ran = run(*arguments)
+    assert (ran.code, ran.out, ran.err) == (0, lines, "")
+    assert client.asked[0] == asked
+    assert json.loads(run(*arguments, "--json").out)
+
+
+NOT_FOUND = MessageNotFound("No message 7 is here.")
+
+
+def test_why_takes_a_name_or_an_id(run, client):
+    verdict = Verdict(code="acked", level="ok", sentence="It is done.", next_step="Nothing.")
+    report = MessageReport(id=7, message=None, verdict=verdict, events=[])
+    client.answers = {"explain": report, "inspect": queue_info("foo")}
+    assert run("why", "7").out == "It is done.\nNothing.\n"
+    assert run("why", "foo").out.startswith("All is well.\nNothing.\nQueue foo, running: ")
+    assert json.loads(run("why", "foo", "--json").out)["name"] == "foo"
+    # A queue may be called as a message is.
+    client.answers = {"explain": NOT_FOUND, "inspect": queue_info("7")}
+    assert "Queue 7" in run("why", "7").out
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("7", "error: message_not_found: No message 7 is here.\n"),
+        ("foo", "error: queue_not_found: There is no queue.\n"),
+        ("9" * 30, "error: queue_not_found: There is no queue.\n"),
+    ],
+)
+def test_why_of_what_is_not_there(run, client, what, line):
+    client.answers = {"explain": NOT_FOUND, "inspect": QueueNotFound("There is no queue.")}
+    ran = run("why", what)
+    assert (ran.code, ran.out, ran.err) == (1, "", line)
+
+
+def test_sessions_in_a_table(run, client):
+    client.answers = {
+        "diagnostics": diagnosed(sessions=[session(7, "worker")], sessions_left_out=3)
+    }
+    ran = run("sessions")
+    assert ran.out.splitlines()[1].split()[:3] == ["7", "worker", "ok"]
+    assert ran.out.endswith("3 more sessions are not shown.\n")
+    assert json.loads(run("sessions", "--json").out)[0]["client"] == "worker"
+
+
+def test_top_is_one_table_where_it_cannot_be_live(run, client):
+    client.answers = {"diagnostics": diagnosed()}
+    for arguments in ((), ("--once",)):
+        assert run("top", *arguments).out.splitlines()[0].startswith("Up 3 min 20 s: ")
+    assert "\x1b[?1049h" not in run("top", "--once", terminal=True).out
+    assert json.loads(run("top", "--json").out)["now"] == 1_000
+
+
+def test_a_chart_for_mscgen(run, client):
+    pages = [
+        TraceReport(
+            events=[event(1), Event(2, 0.0, "sent", "other", 9, "cli", "x"), event(3)],
+            next=3,
+            dropped=0,
+        ),
+        TraceReport(events=[], next=3, dropped=0),
+    ]
+
+    def chart(*arguments: str) -> str:
+        left = list(pages)
+        client.answers = {"trace": lambda: left.pop(0)}
+        return run("mscgen", *arguments).out
+
+    assert chart().count("=>") == 3
+    assert chart("--queue", "q").count("=>") == 2
+    assert chart("--message", "9").count("=>") == 1
+    assert chart("--limit", "1").count("=>") == 1
+    assert chart("--limit", "0").count("=>") == 0
+    assert chart("--queue", "q").startswith("# A message sequence chart")
+    assert json.loads(chart("--json"))["mscgen"].endswith("}\n")
+
+
+def test_the_incident_bundle_is_written_where_asked(run, client, tmp_path):
+    client.answers = {"incident": {"format": 1}}
+    assert run("incident").out == '{\n  "format": 1\n}\n'
+    file = tmp_path / "bundle.json"
+    ran = run("incident", "-o", str(file))
+    assert (ran.code, ran.out, ran.err) == (0, "", f"wrote {file}\n")
+    assert json.loads(file.read_text()) == {"format": 1}
+    ran = run("incident", "-o", str(tmp_path))
+    assert (ran.code, ran.out) == (74, "")
+    assert ran.err == (
+        f"error: output: The results cannot be written: {tmp_path}: Is a directory.\n"
+    )
+
+
+# -- serving by hand ------------------------------------------------------------------------------
+
+
+def replies(client: type[FakeClient]) -> list[tuple[Any, ...]]:
+    return [asked for asked in client.asked if asked[0] in ("reply", "nack")]
+
+
+def test_serving_by_hand_reads_a_line_for_each_request(run, client):
+    requests = [delivery(7, "two\nlines"), None, delivery(8, "x\n")]
+    client.answers = {"receive": lambda: requests.pop(0), "reply": ReplyResult(id=1)}
+    ran = run("serve", "foo", stdin="first\nsecond ü\n".encode())
+    assert (ran.code, ran.out) == (0, "two\nlines\nx\n")
+    assert replies(client) == [("reply", 7, "first"), ("reply", 8, "second ü")]
+    assert "request 7 from somebody:" in ran.err
+
+
+def test_on_a_terminal_the_request_is_shown_escaped(run, client):
+    client.answers = {"receive": delivery(7, "\x1b[2J\nx"), "reply": ReplyResult(id=1)}
+    ran = run("serve", "foo", stdin=b"y\n", terminal=True)
+    assert ran.out == "\\x1b[2J\nx\n"
+
+
+def test_serving_by_hand_as_json(run, client):
+    client.answers = {"receive": delivery(7, "x"), "reply": ReplyResult(id=1)}
+    ran = run("serve", "foo", "--json", stdin=b"y\n")
+    assert json.loads(ran.out)["payload"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (NotHolder("Gone."), "7 has gone to another meanwhile\n"),
+        (ReplyResult(id=None, state="caller_gone"), "nobody gets the reply to 7: caller_gone\n"),
+    ],
+)
+def test_a_reply_that_nobody_gets_is_said(run, client, answer, line):
+    client.answers = {"receive": delivery(7, "x"), "reply": answer}
+    ran = run("serve", "foo", stdin=b"y\n")
+    assert ran.code == 0
+    assert ran.err.endswith(line)
+
+
+@pytest.mark.parametrize("stdin", [b"\xff\n", None])
+def test_a_reply_that_cannot_be_read(run, client, stdin):
+    client.answers = {"receive": delivery(7, "x"), "reply": ReplyResult(id=1)}
+    ran = run("serve", "foo", stdin=stdin)
+    assert (ran.code, replies(client)) == (2, [])
+    assert ran.err.splitlines()[-1].startswith("error: usage: ")
+
+
 # -- the command line -----------------------------------------------------------------------------
 
 
@@ -350,12 +544,24 @@ def test_refusals_have_code_and_detail(run, client):
         ("call", "foo", "x", "--timeout", "301"),
         ("ack", "foo", "seven"),
         ("purge", "foo", "--state", "odd"),
-        ("serve", "foo"),
         ("serve", "foo", "--program", "cat", "--concurrency", "0"),
         ("serve", "foo", "--program", "/nowhere/at/all"),
         ("serve", "foo", "--program", "'"),
         ("serve", "foo", "--program", ""),
+        ("serve", "foo", "--concurrency", "2"),
         ("list", "--url", "nowhere"),
+        ("list", "--url", "http://127.0.0.1:8080/a b"),
+        ("list", "--url", "http://ex\u00e4mple:8080"),
+        ("list", "--url", f"http://{'a' * 64}.example"),
+        ("list", "--url", "http://127.0.0.1:99999"),
+        ("list", "--url", "http://[bad"),
+        ("list", "--prefix", "\udcff"),
+        ("call", "\udcff", "x"),
+        ("why", "\udcff"),
+        ("ack", "foo", str(2**63)),
+        ("requeue", "foo", "-1"),
+        ("move", "foo", "bar", "7", "--state", "dead"),
+        ("end-session", "foo"),
     ],
 )
 def test_wrong_usage_is_2(run, arguments):
@@ -396,13 +602,17 @@ def test_every_verb_explains_itself(run, verb):
 
 def test_every_verb_is_a_management_command():
     ours = {name for name, app in get_commands().items() if app == "queues"}
-    assert ours == {f"switch_{verb}" for verb in cli.VERBS}
+    assert ours == {command(verb) for verb in cli.VERBS}
+
+
+def command(verb: str) -> str:
+    return f"switch_{verb.replace('-', '_')}"
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_the_options_do_not_clash_with_those_of_django(verb):
-    command = load_command_class("queues", f"switch_{verb}")
-    parser = command.create_parser("manage.py", f"switch_{verb}")
+    loaded = load_command_class("queues", command(verb))
+    parser = loaded.create_parser("manage.py", command(verb))
     assert cli.VERBS[verb].help in parser.format_help()
 
 

@@ -221,9 +221,8 @@ async def test_others_get_their_turn_while_many_queues_are_counted(engine: Memor
 
 
 async def test_every_metric_is_documented(engine: MemoryEngine) -> None:
-    documented = set(
-        re.findall(r"^\| `(switch_\w+)`", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
-    )
+    text = (ROOT / "docs" / "operations.md").read_text()
+    documented = set(re.findall(r"^\| `(switch_\w+)`", text, re.MULTILINE))
     given = {
         f"{family.name}_total" if family.type == "counter" else family.name
         for family in (await families()).values()

@@ -1,20 +1,27 @@
+import time
+
 import msgspec
 import pytest
 
 from queues import text
 from queues.core.answers import (
     Diagnostics,
+    Holding,
     MessageInfo,
     MessageReport,
+    Quantiles,
     QueueInfo,
     ServiceInfo,
     SessionInfo,
+    StuckCall,
+    Timing,
     Usage,
 )
+from queues.core.errors import QueueFull
 from queues.core.events import Event
 from queues.core.messages import State
 from queues.core.queue import Policy
-from queues.core.verdict import Verdict
+from queues.core.verdict import Finding, Verdict
 
 NOW = 1_000.0
 EVIL = 'x\x1b[31m\r\n\x07\u202e\x9b2J\\"é'
@@ -155,22 +162,33 @@ def service(queue: QueueInfo, *messages: MessageInfo, consumers=()) -> ServiceIn
     return ServiceInfo(queue=queue, consumers=list(consumers), messages=list(messages))
 
 
-def test_diagnostics_group_services_by_how_they_do():
-    silent = SessionInfo(
-        id=3,
-        client="cr",
-        lease=30.0,
-        verdict=Verdict(code="silent", level="stuck", sentence="It is silent.", next_step="Look."),
-        since=0.0,
-        last_seen=NOW - 40,
-        transferring=0,
-        overdue=True,
-        subscriptions=["crashed"],
-        held=2,
-        holding=[],
-        calls=[],
-        owned=[],
+def session(id: int, client: str, **fields) -> SessionInfo:
+    return SessionInfo(
+        **{
+            "id": id,
+            "client": client,
+            "lease": 30.0,
+            "verdict": verdict("listening", "It waits for messages."),
+            "since": 0.0,
+            "last_seen": NOW,
+            "transferring": 0,
+            "overdue": False,
+            "subscriptions": [],
+            "held": 0,
+            "holding": [],
+            "calls": [],
+            "owned": [],
+            **fields,
+        }
     )
+
+
+def verdict(code: str, sentence: str, level: str = "ok", **fields) -> Verdict:
+    return Verdict(code=code, level=level, sentence=sentence, next_step="Look.", **fields)
+
+
+def test_diagnostics_group_services_by_how_they_do():
+    silent = session(3, "cr", last_seen=NOW - 40, overdue=True, held=2, subscriptions=["crashed"])
     report = diagnosed(
         service(queue("run", "running", held=1), consumers=["a", EVIL]),
         service(queue("gone", "stopped")),
@@ -213,16 +231,16 @@ def test_diagnostics_group_services_by_how_they_do():
 
 
 def test_why_a_message_is_where_it_is():
-    verdict = Verdict(code="held", level="ok", sentence=f"{EVIL} has it.", next_step="Wait.")
+    held = verdict("held", f"{EVIL} has it.")
     events = [
         Event(1, NOW, "sent", "q", 7, "cli", EVIL),
         Event(2, NOW, "delivered", "q", 7, EVIL),
     ]
-    report = MessageReport(id=7, message=message(7, payload=EVIL), verdict=verdict, events=events)
+    report = MessageReport(id=7, message=message(7, payload=EVIL), verdict=held, events=events)
     lines = list(text.report(report, text.plain))
     assert lines[:4] == [
         f"{SHOWN} has it.",
-        "Wait.",
+        "Look.",
         "Queue q, 5 bytes, no reply wanted.",
         f'Payload "{SHOWN}"',
     ]
@@ -233,11 +251,138 @@ def test_why_a_message_is_where_it_is():
 
 
 def test_an_ended_message_has_only_its_events():
-    verdict = Verdict(
-        code="acked", level="ok", sentence="It was acked.", next_step="Nothing is left to do."
+    acked = verdict("acked", "It was acked.")
+    report = MessageReport(id=7, message=None, verdict=acked, events=[])
+    assert list(text.report(report, text.plain)) == ["It was acked.", "Look."]
+
+
+def test_a_verdict_with_what_else_is_true_and_its_evidence(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    link = {"message": 7, "queue": "a", "state": "held", "holder": EVIL}
+    found = verdict(
+        "waiting_on_call",
+        "It waits.",
+        also=[Finding(code="redelivered", sentence=f"It came back from {EVIL}.")],
+        evidence={
+            "holder": EVIL,
+            "since": 61.9996,
+            "at": 3_600.0,
+            "left_at": 0.5,
+            "last_holders": ["a (nack)", "b (logout)"],
+            "chain": [link, {**link, "message": 8, "state": "ready", "holder": None}],
+            "end": "never_started",
+            "end_evidence": {"queue": "b", "since": 7.0},
+            "ack_timeout": 90.0,
+            "delivery_count": 0,
+            "expires_at": None,
+            "reply_to": "",
+        },
     )
-    report = MessageReport(id=7, message=None, verdict=verdict, events=[])
-    assert list(text.report(report, text.plain)) == ["It was acked.", "Nothing is left to do."]
+    assert list(text.verdict(found, text.plain)) == [
+        "It waits.",
+        "Look.",
+        f"Also: It came back from {SHOWN}.",
+        f"  holder: {SHOWN}",
+        "  since: 00:01:01.999",
+        "  time: 01:00:00.000",
+        "  left: 00:00:00.500",
+        "  last holders: a (nack), b (logout)",
+        f"  chain: 7 of a (held by {SHOWN}), 8 of a (ready)",
+        "  end: never_started",
+        "  end queue: b",
+        "  end since: 00:00:07.000",
+        "  ack timeout: 1 min 30 s",
+        "  delivery count: 0",
+    ]
+
+
+def test_why_a_queue_is_as_it_is():
+    shown = queue("q", "stopped", ready=2, dead=1, consumers=1, verdict=verdict("x", "It is."))
+    assert list(text.queue_report(shown, text.plain)) == [
+        "It is.",
+        "Look.",
+        "Queue q, stopped: 2 ready, 0 delayed, 0 held, 1 dead; 1 server.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({}, "q is full."),
+        ({"verdict": None}, "q is full."),
+        ({"verdict": "surprise"}, "q is full."),
+        (
+            {"verdict": {"sentence": "It holds 3.", "next_step": "Wait."}},
+            "q is full. It holds 3. Wait.",
+        ),
+        ({"verdict": {"sentence": "q is full.", "next_step": "Wait."}}, "q is full. Wait."),
+    ],
+)
+def test_a_refusal_says_why_once(extra, said):
+    assert text.refusal(QueueFull("q is full.", **extra)) == said
+
+
+def test_sessions_in_a_table():
+    holding = Holding(id=7, queue="q", since=0.0)
+    lines = text.session_table(
+        [
+            session(10, "worker", held=3, calls=[holding], last_seen=NOW - 90),
+            session(9, EVIL * 9, verdict=verdict("silent", EVIL, "stuck")),
+        ],
+        NOW,
+        text.plain,
+    )
+    header, first, second = lines
+    assert header.split() == ["ID", "CLIENT", "LEVEL", "HELD", "CALLS", "QUEUES", "SEEN", "WHY"]
+    assert first.split("  ")[0] == "10"
+    assert " ".join(first.split()) == "10 worker ok 3 1 0 1 min 30 s It waits for messages."
+    assert second.startswith(" 9  ")
+    assert second.endswith(f"0.0 s  {SHOWN}")
+
+
+def quantiles(p95):
+    return Quantiles(count=1, p50=p95, p95=p95, p99=p95)
+
+
+def test_the_services_what_is_stuck_first():
+    timing = Timing(
+        queued=quantiles(None),
+        handled=quantiles(0.0123),
+        picked_up=quantiles(None),
+        sent_rate=12.34,
+        finished_rate=0.0,
+        methods=[],
+    )
+    fine = service(queue("fine", "running", consumers=2, held=1))
+    slow = service(
+        queue(
+            "b.slow",
+            "running",
+            oldest_at=NOW - 75,
+            ready=9,
+            verdict=verdict("queued", "They wait.", "warning"),
+        )
+    )
+    slow.timing = timing
+    stuck = service(
+        queue("z.stuck", "never_started", dead=4, verdict=verdict("never_started", EVIL, "stuck"))
+    )
+    waiting = [
+        StuckCall(id=7, queue="q", caller=None, since=0.0, verdict=verdict("x", "X.", level))
+        for level in ("stuck", "warning")
+    ]
+    report = diagnosed(fine, slow, stuck, services_left_out=2, stuck=waiting)
+    rows = [" ".join(line.split()) for line in text.top(report, text.plain)]
+    assert rows == [
+        "Up 3 min 20 s: 3 queues, 1 session, 1 caller waiting, 1 of them stuck.",
+        "",
+        "LEVEL SERVICE READY HELD DEAD SERVERS SENT/S DONE/S P95 OLDEST WHY",
+        f"stuck z.stuck 0 0 4 0 - - - - {SHOWN}",
+        "warning b.slow 9 0 0 0 12.3 0.0 12.3 ms 1 min 15 s They wait.",
+        "ok fine 0 1 0 2 - - - - All is well.",
+        "2 more services are not shown.",
+    ]
 
 
 def test_colours_add_nothing_but_colour():

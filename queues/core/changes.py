@@ -27,6 +27,8 @@ class KeptKey:
     reply_to: str | None
     """The reply address, where a call used it."""
     response: Response | None = None
+    lost: bool = False
+    """Whether no reply to the call will come."""
 
 
 class Changes:
@@ -73,8 +75,8 @@ class Changes:
         if self.added.pop(message.id, None) is None:
             self.removed.add(message.id)
 
-    def key(self, queue: str, key: str, record: KeyRecord | None, until: float = 0.0) -> None:
-        """A key is remembered, has its response, or is forgotten."""
+    def key(self, queue: str, key: str, record: KeyRecord | None) -> None:
+        """A key is remembered, what became of its call has changed, or it is forgotten."""
         self.position += 1
         if record is None:
             self.keys[queue, key] = None
@@ -84,7 +86,8 @@ class Changes:
             record.id,
             record.digest,
             record.size,
-            until,
+            record.until,
             None if call is None else call.reply_to,
             None if call is None else call.response,
+            call is not None and call.lost,
         )

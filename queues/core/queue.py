@@ -78,6 +78,9 @@ class Queue:
     a head; a head is never stale. When there are many stale entries they are dropped at once, and
     when many messages came back they are sorted into the deque. So every operation is O(log n)
     amortised, and only few places have to be looked through for ``ahead_of``.
+
+    Ready messages that may not be handed over yet, because what brought them here is not safe, lie
+    in a third place, and are never a head.
     """
 
     def __init__(self, name: str, policy: Policy, owner: Session | None, now: float) -> None:
@@ -102,16 +105,17 @@ class Queue:
         self._fresh: deque[Message] = deque()
         self._returned: list[tuple[int, Message]] = []
         self._stale: set[int] = set()
+        self._kept_back: dict[int, Message] = {}
 
     @property
     def ready(self) -> int:
-        """Messages that could be delivered now."""
-        return len(self._fresh) + len(self._returned) - len(self._stale)
+        """Messages that could be delivered now, or as soon as they are safe."""
+        return len(self._fresh) + len(self._returned) - len(self._stale) + len(self._kept_back)
 
     @property
     def length(self) -> int:
         """Messages that count against ``max_length``: all but the dead."""
-        ready = len(self._fresh) + len(self._returned) - len(self._stale)
+        ready = len(self._fresh) + len(self._returned) - len(self._stale) + len(self._kept_back)
         return ready + len(self.delayed) + len(self.held)
 
     def ahead_of(self, message: Message) -> int:
@@ -119,6 +123,7 @@ class Queue:
         id = message.id
         before = bisect_left(self._fresh, id, key=_id)
         before += sum(1 for each, _ in self._returned if each < id)
+        before += sum(1 for each in self._kept_back if each < id)
         return before - sum(1 for each in self._stale if each < id)
 
     def append(self, message: Message) -> None:
@@ -138,8 +143,21 @@ class Queue:
             if len(self._returned) > _SLACK + len(fresh) // 16:
                 self._sort_in()
 
+    def keep_back(self, message: Message) -> None:
+        """Make a message ready that may not be handed over yet."""
+        message.state = State.READY
+        self._kept_back[message.id] = message
+
+    def let_go(self, message: Message) -> bool:
+        """Let a message be handed over that was kept back; False if it was not, or is no more."""
+        if self._kept_back.get(message.id) is not message:
+            return False
+        del self._kept_back[message.id]
+        self.restore(message)
+        return True
+
     def head(self) -> Message | None:
-        """The oldest ready message."""
+        """The oldest ready message that may be handed over."""
         fresh, returned = self._fresh, self._returned
         if not returned:
             return fresh[0] if fresh else None
@@ -168,6 +186,8 @@ class Queue:
             del self.delayed[message.id]
         elif message.state is State.DEAD:
             del self.dead[message.id]
+        elif message.id in self._kept_back:
+            del self._kept_back[message.id]
         else:
             self._stale.add(message.id)
             self._drop_stale_heads()
@@ -183,6 +203,7 @@ class Queue:
             for _, message in self._returned:
                 if message.id not in self._stale:
                     yield message
+            yield from self._kept_back.values()
         if state is None or state is State.DELAYED:
             yield from self.delayed.values()
         if state is None or state is State.HELD:
@@ -193,7 +214,8 @@ class Queue:
     def ready_after(self, id: int) -> Iterator[Message]:
         """Ready messages with a larger id, the oldest first."""
         fresh = islice(self._fresh, bisect_right(self._fresh, id, key=_id), None)
-        back = sorted((m for n, m in self._returned if n > id), key=_id)
+        others = (*self._returned, *self._kept_back.items())
+        back = sorted((m for n, m in others if n > id), key=_id)
         for message in heapq.merge(fresh, back, key=_id):
             if message.id not in self._stale:
                 yield message

@@ -122,7 +122,9 @@ class Switch:
 
     ``first_id`` starts the sequence that message ids and delivery numbers come from; the caller
     sees to it that it lies above every number ever given out. ``meter`` is told how long messages
-    wait and are worked on; ``changes`` gathers what a journal has to write.
+    wait and are worked on; ``changes`` gathers what a journal has to write. Where nothing may leave
+    before it is safe, messages are handed over only once ``have_saved`` has told of the change that
+    brought them; responses to calls are up to the engine.
     """
 
     def __init__(
@@ -140,6 +142,10 @@ class Switch:
         """What a journal has to write; None where there is no journal."""
         self.store_down = False
         """Whether nothing that must survive may be done."""
+        self.safe: float = math.inf
+        """Changes up to this one are safe; what depends on a later one is not handed over."""
+        self._kept_back: deque[tuple[int, Message]] = deque()
+        """What is ready when a change is safe, by that change; some of it may have gone."""
         self.started_at = now
         self.instance = first_id
         """Names this life of the switch: as long as it is the same, nothing was forgotten."""
@@ -361,14 +367,9 @@ class Switch:
         if blocked and room > 0 and not stream.done:
             self._fill_stream(stream, now)
 
-    def take(self, stream: Stream, safe: float = math.inf) -> list[Delivery]:
-        """What is to be pushed now, as far as change ``safe`` lets it; afterwards it counts as
-        sent. What is left is told by ``stream.batch``."""
+    def take(self, stream: Stream) -> list[Delivery]:
+        """What is to be pushed now; afterwards it counts as sent."""
         batch, stream.batch = stream.batch, []
-        for place, (_, message) in enumerate(batch):
-            if message.position > safe:
-                batch, stream.batch = batch[:place], batch[place:]
-                break
         return [delivery_of(m) for number, m in batch if self._holds(number, m)]
 
     def waiting(self) -> list[Wait]:
@@ -484,7 +485,7 @@ class Switch:
         Raises QueueNotFound, NotOwner, InvalidRequest.
         """
         client = self._sender(token, now)
-        queue = self._owned_queue(name, token)
+        queue = self._queue_to_change(name, token)
         policy = replace(queue.policy, **changes)  # type: ignore[arg-type]
         self._check_policy(policy)
         queue.policy = policy
@@ -502,7 +503,7 @@ class Switch:
         For ``undo_for`` seconds they may be restored, where that has room.
         """
         client = self._sender(token, now)
-        queue = self._owned_queue(name, token)
+        queue = self._queue_to_change(name, token)
         messages = list(queue.messages())
         self._destroy(queue, now, client)
         return self._keep_for_undo("destroyed", queue, messages, undo_for, now)
@@ -522,7 +523,7 @@ class Switch:
         Raises QueueNotFound, NotOwner.
         """
         client = self._sender(token, now)
-        queue = self._owned_queue(name, token)
+        queue = self._queue_to_change(name, token)
         states = (State.READY, State.DELAYED) if state is None else (state,)
         messages = [message for each in states for message in queue.messages(each)]
         holders: dict[Session, None] = {}
@@ -550,7 +551,7 @@ class Switch:
         Raises QueueNotFound, NotOwner.
         """
         client = self._sender(token, now)
-        queue = self._owned_queue(name, token)
+        queue = self._queue_to_change(name, token)
         chosen = sorted(queue.dead if ids is None else set(ids))
         result = ReplayResult(replayed=0, not_dead=0, no_room=0)
         for id in chosen:
@@ -562,8 +563,8 @@ class Switch:
             else:
                 queue.remove(message)
                 self._revive(message, now)
-                queue.restore(message)
-                self._keep_message(message, queue)
+                self._keep_message(message, queue, gate=True)
+                self._make_ready(message, queue)
                 self._emit(now, "replayed", name, id, client)
                 result.replayed += 1
         self._offer(queue, now)
@@ -604,10 +605,14 @@ class Switch:
 
     def _owned_queue(self, name: str, token: str | None) -> Queue:
         queue = self._queue(name)
+        if queue.owner is not None and queue.owner.token != token:
+            raise NotOwner(f"{name} is a transient queue of another session.")
+        return queue
+
+    def _queue_to_change(self, name: str, token: str | None) -> Queue:
+        queue = self._owned_queue(name, token)
         if queue.owner is None:
             self._check_store()
-        elif queue.owner.token != token:
-            raise NotOwner(f"{name} is a transient queue of another session.")
         return queue
 
     def _check_store(self) -> None:
@@ -629,10 +634,35 @@ class Switch:
         if self.changes is not None and queue.owner is None:
             self.changes.queue(queue.name, queue)
 
-    def _keep_message(self, message: Message, queue: Queue) -> None:
-        """The journal has to know where a message is now."""
+    def _keep_message(self, message: Message, queue: Queue, *, gate: bool = False) -> None:
+        """The journal has to know where a message is; with ``gate`` before that is handed over."""
         if self.changes is not None and queue.owner is None:
             self.changes.change(message)
+            if gate:
+                message.position = self.changes.position
+
+    def _make_ready(self, message: Message, queue: Queue) -> None:
+        """Put a message among the ready ones, or aside until what brought it here is safe."""
+        if message.position > self.safe:
+            queue.keep_back(message)
+            self._kept_back.append((message.position, message))
+        else:
+            queue.restore(message)
+
+    def have_saved(self, position: float, *, now: float) -> None:
+        """Changes up to ``position`` are safe: hand over what waited for that."""
+        self.advance(now)
+        self.safe = position
+        kept_back = self._kept_back
+        found: dict[str, Queue] = {}
+        while kept_back and kept_back[0][0] <= position:
+            _, message = kept_back.popleft()
+            queue = self.queues.get(message.queue)
+            # Since then it may have gone, or been moved.
+            if queue is not None and message.position <= position and queue.let_go(message):
+                found[queue.name] = queue
+        for queue in found.values():
+            self._offer(queue, now)
 
     def _info(self, queue: Queue, now: float) -> QueueInfo:
         return snapshot.queue_info(self, queue, WaitsFor(self, now), now)
@@ -728,8 +758,12 @@ class Switch:
         ttl: float | None,
         freed: int = 0,
         answers: str | None = None,
+        aside: bool = False,
     ) -> Message:
-        """Put a message into a queue, where ``freed`` bytes are about to become free."""
+        """Put a message into a queue, where ``freed`` bytes are about to become free.
+
+        With ``aside`` the caller makes it ready.
+        """
         if self.store_down and queue.owner is None:
             self._check_store()
         policy = queue.policy
@@ -771,8 +805,14 @@ class Switch:
         parent = parent_of(draft.headers) if draft.headers else None
         summary = draft.payload[:KEPT_LENGTH]
         self._emit(now, "sent", queue.name, message.id, sender, summary, parent)
+        if self.changes is not None and queue.owner is None:
+            self.changes.add(message)
         if draft.delay > 0:
             self._delay(message, queue, now + draft.delay)
+        elif aside:
+            pass
+        elif message.position > self.safe:
+            self._make_ready(message, queue)
         else:
             queue.append(message)
             self._offer(queue, now)
@@ -781,8 +821,6 @@ class Switch:
             message.expires_at = now + ttl
             if message.hold is None:
                 self._deadlines.set((Due.EXPIRY, message.id), message.expires_at)
-        if self.changes is not None and queue.owner is None:
-            self.changes.add(message)
         return message
 
     def _checked_size(self, draft: Outgoing, reply_to: str | None) -> int:
@@ -836,7 +874,7 @@ class Switch:
 
     def _keep_key(self, queue: Queue, key: str, record: KeyRecord | None) -> None:
         if self.changes is not None and queue.owner is None:
-            self.changes.key(queue.name, key, record, 0.0 if record is None else record.until)
+            self.changes.key(queue.name, key, record)
 
     def _forget_key(self, queue: Queue, key: str) -> None:
         record = queue.keys.pop(key)
@@ -1232,6 +1270,10 @@ class Switch:
         )
         id: int | None = None
         response: Message | None = None
+        target: Queue | None = None
+        # One step: whoever gets the response must find the request gone after a crash too.
+        kept = self.changes is not None and self.queues[message.queue].owner is None
+        aside = kept and self.safe != math.inf
         if (call := self.calls.get(message.reply_to)) is not None:
             id = self._respond(call, reply, correlation_id, session.client, now, message.size)
         elif (target := self.queues.get(message.reply_to)) is not None:
@@ -1245,15 +1287,18 @@ class Switch:
                 ttl=None,
                 freed=message.size,
                 answers=message.queue,
+                aside=aside,
             )
             id = response.id
         self._finish_message(message, session, now, "replied")
-        if self.changes is not None:
-            # One step: whoever gets the reply must find the request gone after a crash too.
+        if kept:
+            assert self.changes is not None
             if call is not None:
                 call.position = self.changes.position
-            elif response is not None:
+            elif aside and response is not None and target is not None:
                 response.position = self.changes.position
+                self._make_ready(response, target)
+                self._offer(target, now)
         return ReplyResult(id=id, state="caller_gone" if id is None else None)
 
     def _reply_outcome(self, session: Session, reply: OutgoingReply, now: float) -> ReplyOutcome:
@@ -1316,7 +1361,7 @@ class Switch:
             self._expire(message, queue, now)
             return
         del queue.delayed[message.id]
-        queue.restore(message)
+        self._make_ready(message, queue)
         self._offer(queue, now)
 
     def _expire(self, message: Message, queue: Queue, now: float) -> None:
@@ -1368,7 +1413,14 @@ class Switch:
         self._remove(message, queue)
         call = None if message.reply_to is None else self.calls.get(message.reply_to)
         if call is not None and call.request == message.id:
-            call.lost = True
+            self._lose_call(call, lost=True)
+
+    def _lose_call(self, call: Call, *, lost: bool) -> None:
+        """Whether a reply may still come has changed, and whoever repeats the key must know."""
+        call.lost = lost
+        if (record := self._key_record(call)) is not None:
+            assert call.key is not None
+            self._keep_key(self.queues[call.queue], call.key, record)
 
     def _remove(self, message: Message, queue: Queue) -> None:
         """Take a message out of everything that knows it."""
@@ -1428,7 +1480,7 @@ class Switch:
         call = None
         if kept.reply_to is not None:
             call = Call(kept.id, queue_name, kept.reply_to, key, response=kept.response)
-            call.lost = kept.response is None and kept.id not in self.messages
+            call.lost = kept.lost
             self.calls[call.reply_to] = call
         queue.keys[key] = KeyRecord(kept.id, kept.digest, kept.size, call, kept.until)
         self.bytes += kept.size
@@ -1442,7 +1494,7 @@ class Switch:
         Raises QueueNotFound, NotOwner.
         """
         client = self._sender(token, now)
-        queue = self._owned_queue(name, token)
+        queue = self._queue_to_change(name, token)
         if queue.paused_at is None:
             queue.paused_at = now
             self._keep_queue(queue)
@@ -1452,7 +1504,7 @@ class Switch:
     def resume_queue(self, name: str, *, now: float, token: str | None = None) -> QueueInfo:
         """Hand out messages again. Raises QueueNotFound, NotOwner."""
         client = self._sender(token, now)
-        queue = self._owned_queue(name, token)
+        queue = self._queue_to_change(name, token)
         if queue.paused_at is not None:
             queue.paused_at = None
             self._keep_queue(queue)
@@ -1468,7 +1520,7 @@ class Switch:
         Raises QueueNotFound, NotOwner.
         """
         self._sender(token, now)
-        queue = self._owned_queue(name, token)
+        queue = self._queue_to_change(name, token)
         result = RequeueResult(requeued=0, not_held=0)
         for id in sorted(queue.held if ids is None else set(ids)):
             message = queue.held.get(id)
@@ -1495,8 +1547,10 @@ class Switch:
         Raises QueueNotFound, NotOwner, InvalidRequest.
         """
         client = self._sender(token, now)
-        source = self._owned_queue(name, token)
+        source = self._queue_to_change(name, token)
         queue = self._queue(target)
+        if queue.owner is None:
+            self._check_store()
         if queue is source:
             raise InvalidRequest("The messages are in that queue already.")
         if ids is None:
@@ -1522,19 +1576,20 @@ class Switch:
         source.bytes -= message.size
         target.bytes += message.size
         message.queue = target.name
-        if message.state is State.DELAYED:
-            target.delayed[message.id] = message
-        else:
-            if message.state is State.DEAD:
-                self._revive(message, now)
-            target.restore(message)
-        if self.changes is not None:
+        if message.state is State.DEAD:
+            self._revive(message, now)
+        if self.changes is not None and (source.owner is None or target.owner is None):
             if source.owner is None and target.owner is None:
                 self.changes.change(message)
             elif source.owner is None:
                 self.changes.remove(message)
-            elif target.owner is None:
+            else:
                 self.changes.add(message)
+            message.position = self.changes.position
+        if message.state is State.DELAYED:
+            target.delayed[message.id] = message
+        else:
+            self._make_ready(message, target)
         self._emit(now, "moved", source.name, message.id, client, f"to {target.name}")
 
     def end_session(self, id: int, *, now: float) -> None:
@@ -1661,8 +1716,8 @@ class Switch:
         if self.changes is not None:
             self.changes.add(message)
         call = None if message.reply_to is None else self.calls.get(message.reply_to)
-        if call is not None and call.request == message.id:
-            call.lost = False
+        if call is not None and call.request == message.id and call.lost:
+            self._lose_call(call, lost=False)
         if message.state is State.DEAD:
             queue.dead[message.id] = message
             return
@@ -1670,7 +1725,7 @@ class Switch:
             self._delay(message, queue, message.due_at)
         else:
             message.due_at = now
-            queue.restore(message)
+            self._make_ready(message, queue)
         if message.expires_at is not None:
             self._deadlines.set((Due.EXPIRY, message.id), message.expires_at)
             if message.expires_at <= now:
@@ -1794,6 +1849,8 @@ class Switch:
         record = None if call.key is None else self._key_record(call)
         if record is not None:  # only then is it kept
             self._check_room(size - freed)
+            if self.queues[call.queue].owner is None:
+                self._check_store()
         error = reply.error
         response = Response(
             self._number(),
@@ -1822,7 +1879,10 @@ class Switch:
             record.size += size
             self.bytes += size
             assert call.key is not None
-            self._keep_key(self.queues[call.queue], call.key, record)
+            queue = self.queues[call.queue]
+            self._keep_key(queue, call.key, record)
+            if self.changes is not None and queue.owner is None:
+                call.position = self.changes.position
         return response.id
 
     def _end_wait(self, wait: Wait, now: float) -> None:

@@ -1,12 +1,13 @@
 """Group commit: what must survive is written in batches, one transaction after another.
 
 While a thread writes one batch the next one gathers. In commit mode no answer and no delivery
-leaves before the batch is safe that it depends on: an operation waits for ``safe``, and whoever
-hands messages over asks for ``position``. With an interval nobody waits, and a crash loses what
+leaves before the batch is safe that it depends on: an operation waits for ``safe``, and the switch
+hands messages over as ``on_safe`` tells it. With an interval nobody waits, and a crash loses what
 came since the last batch.
 
 A batch that fails is tried again until it succeeds; those who wait for it are told that the
-outcome is unknown, and nothing that must survive is begun meanwhile.
+outcome is unknown, and nothing that must survive is begun meanwhile. So what gathers is bounded by
+what the switch holds.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import queue
+import threading
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from queues.core.changes import Changes
 from queues.core.errors import StoreUnavailable
@@ -25,16 +30,21 @@ from queues.core.switch import Switch
 
 from .store import Batch, Store, batch_of
 
+T = TypeVar("T")
+Then = Callable[[BaseException | None], None]
+
 logger = logging.getLogger("queues.journal")
 
-#: Numbers that are reserved ahead, some minutes of a busy switch.
-BLOCK = 2**24
+#: Numbers that are reserved ahead: some four minutes of the clock that new ones start from, and
+#: far more than a switch uses in that time.
+BLOCK = 2**28
 #: Seconds between two tries of a batch.
 RETRY = 0.25
 #: Seconds after which a batch that is neither written nor refused counts as failed.
 PATIENCE = 10.0
-#: Seconds that a stop waits for the last batch.
-LAST_WORDS = 1.5
+#: Seconds that a stop waits for the last batch, and how many if the database refuses it.
+LAST_WORDS = 10.0
+LAST_TRIES = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +74,18 @@ class Journal:
         self._on_safe = on_safe
         self._on_trouble = on_trouble
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._thread = _Thread()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._writing: Changes | None = None
+        """What is being written, or is to be tried again,"""
         self._batch: Batch | None = None
-        """The batch that is being written, or is to be tried again."""
+        """and the same as rows."""
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._reserved = 0
-        self._closing: asyncio.Future[None] | None = None
+        self._why: str | None = None
+        self._stopping: asyncio.Future[None] | None = None
+        self._stopped = False
         self.position: float = 0
         """Changes up to this one may be told."""
         self.failing = False
@@ -82,50 +96,70 @@ class Journal:
         """The number that a switch may begin with. Blocks; raises StoreRefused."""
 
         def reserve() -> int:
-            self._store.check()
-            first = max(int(now * 2**20), self._store.mark())
-            self._store.write(Batch(0, mark=first + BLOCK))
+            first = max(int(now * 2**20), self._store.open())
+            self._store.begin(first + BLOCK)
             return first
 
-        first = self._thread.submit(reserve).result()
+        first = self._ask(reserve)
         self._reserved = first + BLOCK
         return first
 
     def load(self, switch: Switch) -> None:
         """Put back what was kept. Blocks; raises StoreRefused."""
-        self._thread.submit(self._store.load, switch).result()
+        self._ask(lambda: self._store.load(switch))
         self._switch = switch
         switch.changes = Changes()
-        if self._mode.interval is not None:
+        if self._mode.interval is None:
+            switch.safe = 0
+        else:
             self.position = math.inf
+
+    def _ask(self, job: Callable[[], T]) -> T:
+        try:
+            return self._thread.ask(job)
+        except BaseException:
+            self._thread.end(self._store.close)
+            raise
 
     # -- writing ------------------------------------------------------------------------------
 
     def nudge(self) -> None:
         """Something may have changed."""
+        if self._batch is not None or self._stopped:
+            return
+        hurry = self._stopping is not None
+        if self._timer is not None and not hurry:
+            return
         changes = self._switch.changes
         assert changes is not None
-        if self._batch is not None or self._timer is not None:
+        if not changes and (hurry or not self._uses_up()):
             return
-        if not changes and self._switch.next_id < self._reserved - BLOCK // 2:
-            return
-        if self._mode.interval is None:
+        if hurry:
+            self._begin()
+        elif self._mode.interval is None:
             # At the end of this turn of the loop, together with what else happens in it.
             self._timer = self._loop.call_soon(self._begin)
         else:
             self._timer = self._loop.call_later(self._mode.interval, self._begin)
 
+    def _highest(self) -> int:
+        """The highest number in use: events have numbers of their own from the same start."""
+        return max(self._switch.next_id, self._switch.trace.last)
+
+    def _uses_up(self) -> bool:
+        """Whether more numbers should be reserved."""
+        return self._highest() >= self._reserved - BLOCK // 4 * 3
+
     def _begin(self) -> None:
         """Take what has changed and have it written."""
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
         switch = self._switch
         changes = switch.changes
         assert changes is not None
         switch.changes = Changes(changes.position)
-        mark = None
-        if switch.next_id >= self._reserved - BLOCK // 2:
-            mark = switch.next_id + BLOCK
-        self._batch = batch_of(changes, mark)
+        self._writing = changes
+        self._batch = batch_of(changes, self._highest() + BLOCK if self._uses_up() else None)
         self._write()
 
     def _write(self) -> None:
@@ -134,27 +168,34 @@ class Journal:
         assert batch is not None
         if not self.failing:
             self._patience = self._loop.call_later(PATIENCE, self._fail, "It does not answer.")
-        future = self._loop.run_in_executor(self._thread, self._store.write, batch)
-        future.add_done_callback(self._written)
+        self._thread.start(lambda: self._store.write(batch), self._tell)
 
-    def _written(self, future: asyncio.Future[None]) -> None:
+    def _tell(self, error: BaseException | None) -> None:
+        """The thread is done with the batch."""
+        # Where the loop has ended nobody is there to be told.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._written, error)
+
+    def _written(self, error: BaseException | None) -> None:
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+        if self._stopped:
+            return
         batch = self._batch
         assert batch is not None
-        error = None if future.cancelled() else future.exception()
         if error is not None:
-            self._fail(str(error))
+            self._fail(str(error).strip() or repr(error))
             self._timer = self._loop.call_later(RETRY, self._write)
             return
-        self._batch = None
+        self._batch = self._writing = None
         if batch.mark is not None:
             self._reserved = batch.mark
         if self._mode.interval is None:
             self.position = batch.position
         if self.failing:
             self.failing = False
+            self._why = None
             self._switch.store_down = False
             logger.warning("The journal is written again.")
         while self._waiting and self._waiting[0][0] <= batch.position:
@@ -162,53 +203,80 @@ class Journal:
             if not waiting.done():
                 waiting.set_result(None)
         self._on_safe()
-        if self._closing is not None and not self._switch.changes:
-            if not self._closing.done():
-                self._closing.set_result(None)
-        else:
-            self.nudge()
+        self.nudge()
+        if self._stopping is not None and self._batch is None and not self._stopping.done():
+            self._stopping.set_result(None)
 
     def _fail(self, why: str) -> None:
         """Tell everybody who waits that the outcome is unknown."""
-        if not self.failing:
-            self.failing = True
-            self._switch.store_down = True
+        self.failing = True
+        self._switch.store_down = True
+        if why != self._why:
+            self._why = why
             logger.error("The journal cannot be written, and is tried again: %s", why)
+        self._refuse_all()
+        self._on_trouble()
+
+    def _refuse_all(self) -> None:
         while self._waiting:
             _, waiting = self._waiting.popleft()
             if not waiting.done():
                 waiting.set_exception(unavailable())
-        self._on_trouble()
 
     # -- waiting ------------------------------------------------------------------------------
 
-    async def safe(self, position: int) -> None:
+    async def safe(self, position: float) -> None:
         """Wait until a change may be told. Raises StoreUnavailable."""
         if position <= self.position:
             return
-        if self.failing:
+        if self.failing or self._stopped:
             raise unavailable()
         future = self._loop.create_future()
-        self._waiting.append((position, future))
+        self._waiting.append((int(position), future))
         self.nudge()
         await future
 
+    def changed_queue(self, name: str) -> int:
+        """The last change of a queue, as far as that may not be safe; else 0."""
+        return self._last(lambda changes: name in changes.queues)
+
+    def changed_key(self, queue_name: str, key: str | None) -> int:
+        """The same of a key."""
+        return self._last(lambda changes: (queue_name, key) in changes.keys)
+
+    def removed(self, ids: Iterable[int]) -> int:
+        """The same of the removal of some messages."""
+        ids = set(ids)
+        return self._last(lambda changes: not changes.removed.isdisjoint(ids))
+
+    def _last(self, concerned: Callable[[Changes], bool]) -> int:
+        for changes in (self._switch.changes, self._writing):
+            if changes is not None and concerned(changes):
+                return changes.position
+        return 0
+
+    # -- stopping -----------------------------------------------------------------------------
+
     async def flush(self) -> None:
-        """Write what there is, and no more. Gives up after a while if that cannot be done."""
-        changes = self._switch.changes
-        if self._batch is not None or changes:
-            self._closing = self._loop.create_future()
+        """Write what there is, and nothing more. Gives up where the database does not take it."""
+        if self._stopping is None:
+            self._stopping = self._loop.create_future()
+            self.nudge()
             if self._batch is None:
-                if self._timer is not None:
-                    self._timer.cancel()
-                self._begin()
-            done, _ = await asyncio.wait([self._closing], timeout=LAST_WORDS)
-            if not done:
+                self._stopping.set_result(None)
+        began = self._loop.time()
+        while not self._stopping.done():
+            await asyncio.wait([self._stopping], timeout=0.05)
+            if self._loop.time() - began > (LAST_TRIES if self.failing else LAST_WORDS):
                 logger.error("The last changes could not be written before the stop.")
+                break
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        self._thread.submit(self._store.close)
-        self._thread.shutdown(wait=False)
+        if self._patience is not None:
+            self._patience.cancel()
+        self._refuse_all()
+        self._thread.end(self._store.close)
 
 
 def unavailable() -> StoreUnavailable:
@@ -216,3 +284,45 @@ def unavailable() -> StoreUnavailable:
     return StoreUnavailable(
         "The database does not take it now, so the outcome is unknown: retry with the same key."
     )
+
+
+class _Thread:
+    """Does one thing after another. The process ends without waiting for it: a database may take
+    for ever."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], None], Then] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="journal", daemon=True).start()
+
+    def start(self, job: Callable[[], None], then: Then) -> None:
+        """Do something; ``then`` is called in the thread, with the error if there was one."""
+        self._jobs.put((job, then))
+
+    def ask(self, job: Callable[[], T]) -> T:
+        """Do something and wait for its result."""
+        future: Future[T] = Future()
+
+        def answer() -> None:
+            future.set_result(job())
+
+        def failed(error: BaseException | None) -> None:
+            if error is not None:
+                future.set_exception(error)
+
+        self.start(answer, failed)
+        return future.result()
+
+    def end(self, job: Callable[[], None]) -> None:
+        """Do something last."""
+        self.start(job, lambda error: None)
+        self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (next_one := self._jobs.get()) is not None:
+            job, then = next_one
+            error: BaseException | None = None
+            try:
+                job()
+            except BaseException as caught:
+                error = caught
+            then(error)

@@ -66,10 +66,6 @@ from .store import Store
 T = TypeVar("T")
 
 
-#: Answers that may repeat what was said, or done, before: that must be safe too.
-_SAID_BEFORE = (SendResult, QueueCreated, AckResult, ReplyResult)
-
-
 class MemoryEngine(Engine):
     """A switch, its clock, and the requests that wait. Create it on the event loop.
 
@@ -102,8 +98,6 @@ class MemoryEngine(Engine):
             self._journal.load(self._switch)
         self._kept_back: list[CallWait] = []
         """Calls whose response is not safe yet."""
-        self._streams_behind: set[Stream] = set()
-        """Streams that have something to push that is not safe yet."""
         self._health = HealthWatch(self._loop, self._switch, self._clock)
         self._timer: Timer | None = None
         self._timer_due = 0.0
@@ -172,10 +166,9 @@ class MemoryEngine(Engine):
             if wait.then is not None and not self._keeps_back(wait):
                 wait.done = True
                 wait.then(wait)
-        streams, self._streams_behind = self._streams_behind, set()
-        for stream in streams:
-            if stream.then is not None:
-                stream.then(stream)
+        if not self._closed:
+            self._switch.have_saved(self._journal.position, now=self._clock.now())
+            self._settle()
 
     def _trouble(self) -> None:
         """Tell those calls that the outcome is unknown whose request or response is not safe."""
@@ -197,22 +190,41 @@ class MemoryEngine(Engine):
 
     async def _safely(self, operation: Callable[..., T], *args: Any, **fields: Any) -> T:
         """Do something, and answer when what it changed is safe."""
-        journal = self._journal
-        if journal is None:
+        if self._journal is None:
             return self._do(operation, *args, **fields)
-        switch = self._switch
-        assert switch.changes is not None
-        before = switch.changes.position
-        result = self._do(operation, *args, **fields)
-        position = switch.changes.position
-        if position != before or type(result) in _SAID_BEFORE:
-            await journal.safe(position)
+        result, position = self._note(operation, *args, **fields)
+        await self._journal.safe(position)
         return result
 
+    def _note(self, operation: Callable[..., T], *args: Any, **fields: Any) -> tuple[T, int]:
+        """Do something; its result, and the last of its changes that must be safe, or 0."""
+        self.check()
+        switch = self._switch
+        now = self._clock.now() if self._instant is None else self._instant
+        try:
+            # What falls due by itself is no part of it: nobody need wait for that to be safe.
+            switch.advance(now)
+            changes = switch.changes
+            assert changes is not None
+            before = changes.position
+            result = operation(*args, now=now, **fields)
+            return result, changes.position if changes.position != before else 0
+        finally:
+            if self._instant is None:
+                self._settle()
+
     async def drain(self) -> None:
-        """Write what has changed and is not written yet; for a stop."""
         if self._journal is not None:
             await self._journal.flush()
+            self._part()
+
+    def _part(self) -> None:
+        """Part with those who are connected."""
+        for wait in self._switch.waiting():
+            if type(wait) is Stream and wait.then is not None:
+                wait.then(wait)
+        for call in list(self.on_close):
+            call()
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -244,10 +256,11 @@ class MemoryEngine(Engine):
             self._timer = None
         self._health.stop()
         for wait in self._switch.waiting():
-            if wait.then is not None:
+            if type(wait) is not Stream and wait.then is not None:
                 wait.then(wait)
-        for call in list(self.on_close):
-            call()
+        # With a journal answers may still come, and ``drain`` follows.
+        if self._journal is None:
+            self._part()
 
     def now(self) -> float:
         return self._clock.now()
@@ -274,9 +287,8 @@ class MemoryEngine(Engine):
         acks: Sequence[int] = (),
         replies: Sequence[OutgoingReply] = (),
     ) -> TransferResult:
-        switch = self._switch
-        before = 0 if switch.changes is None else switch.changes.position
-        wait = self._do(
+        switch, journal = self._switch, self._journal
+        start = partial(
             switch.transfer,
             token=session,
             after=after,
@@ -285,23 +297,25 @@ class MemoryEngine(Engine):
             acks=acks,
             replies=replies,
         )
-        position = 0 if switch.changes is None else switch.changes.position
-        if position == before and not acks and not replies:
-            position = 0
+        if journal is None:
+            wait, position = self._do(start), 0
+        else:
+            wait, position = self._note(start)
+            again = [] if wait.acks is None else list(wait.acks.unknown)
+            again += [outcome.request for outcome in wait.replies if outcome.state == "unknown"]
+            position = max(position, journal.removed(again))
         try:
             await self._until_done(wait)
+            if journal is not None:
+                await journal.safe(position)
             result = switch.collect(wait, now=self._clock.now())
         except BaseException:
-            # Cancelled: nobody will read the answer, so the next one waiting gets the messages.
+            # Cancelled, or not safe: nobody will read the answer, so the next one waiting gets the
+            # messages.
             switch.abandon(wait, now=self._clock.now())
             raise
         finally:
             self._settle()
-        if self._journal is not None:
-            # What is in it is held from here on: a Transfer with ``after`` gets it again.
-            for message in result.messages:
-                position = max(position, switch.messages[message.id].position)
-            await self._journal.safe(position)
         return result
 
     def start_call(
@@ -424,7 +438,14 @@ class MemoryEngine(Engine):
     async def create_queue(
         self, name: str, policy: Policy | None = None, *, session: str | None = None
     ) -> QueueCreated:
-        return await self._safely(self._switch.create_queue, name, policy, token=session)
+        create = partial(self._switch.create_queue, name, policy, token=session)
+        if self._journal is None:
+            return self._do(create)
+        created, position = self._note(create)
+        if not created.created:
+            position = self._journal.changed_queue(name)
+        await self._journal.safe(position)
+        return created
 
     async def create_fresh_queue(
         self, policy: Policy | None = None, *, session: str | None
@@ -477,27 +498,40 @@ class MemoryEngine(Engine):
         return self._do(self._switch.inspect_queue, name)
 
     async def send(self, name: str, draft: Outgoing, *, session: str | None = None) -> SendResult:
-        return await self._safely(self._switch.send, name, draft, token=session)
+        if self._journal is None:
+            return self._do(self._switch.send, name, draft, token=session)
+        sent, position = self._send(name, draft, session)
+        await self._journal.safe(position)
+        return sent
+
+    def _send(self, name: str, draft: Outgoing, session: str | None) -> tuple[SendResult, int]:
+        """Send; also the change that must be safe."""
+        assert self._journal is not None
+        sent, position = self._note(self._switch.send, name, draft, token=session)
+        if not sent.created:
+            position = self._journal.changed_key(name, draft.key)
+        return sent, position
 
     async def send_many(
         self, name: str, drafts: Sequence[Outgoing], *, session: str | None = None
     ) -> list[SendOutcome]:
         outcomes = []
-        switch = self._switch
-        before = 0 if switch.changes is None else switch.changes.position
+        last = position = 0
         for draft in drafts:
             try:
-                sent = self._do(self._switch.send, name, draft, token=session)
+                if self._journal is None:
+                    sent = self._do(self._switch.send, name, draft, token=session)
+                else:
+                    sent, position = self._send(name, draft, session)
+                    last = max(last, position)
             except (UnknownSession, ShuttingDown, InvalidName):
                 raise
             except SwitchError as error:
                 outcomes.append(SendOutcome(code=error.code, detail=error.detail))
             else:
                 outcomes.append(SendOutcome(id=sent.id, created=sent.created))
-        if self._journal is not None and switch.changes is not None:
-            position = switch.changes.position
-            if position != before or not all(outcome.created for outcome in outcomes):
-                await self._journal.safe(position)
+        if self._journal is not None:
+            await self._journal.safe(last)
         return outcomes
 
     async def subscribe(self, name: str, *, session: str | None, credit: int | None = None) -> None:
@@ -507,7 +541,11 @@ class MemoryEngine(Engine):
         self._do(self._switch.unsubscribe, name, token=session)
 
     async def ack(self, ids: Sequence[int], *, session: str | None) -> AckResult:
-        return await self._safely(self._switch.ack, ids, token=session)
+        if self._journal is None:
+            return self._do(self._switch.ack, ids, token=session)
+        result, position = self._note(self._switch.ack, ids, token=session)
+        await self._journal.safe(max(position, self._journal.removed(result.unknown)))
+        return result
 
     async def nack(
         self, ids: Sequence[int], *, session: str | None, delay: float = 0.0, requeue: bool = True
@@ -517,7 +555,13 @@ class MemoryEngine(Engine):
         )
 
     async def reply(self, reply: OutgoingReply, *, session: str | None) -> ReplyResult:
-        return await self._safely(self._switch.reply, reply, token=session)
+        if self._journal is None:
+            return self._do(self._switch.reply, reply, token=session)
+        result, position = self._note(self._switch.reply, reply, token=session)
+        if result.state == "unknown":
+            position = self._journal.removed([reply.id])
+        await self._journal.safe(position)
+        return result
 
     async def browse(
         self,
@@ -640,12 +684,7 @@ class _MemoryPush(Push):
     def take(self) -> list[Delivery]:
         """See Push."""
         engine, stream = self._engine, self._stream
-        if engine._journal is None:
-            return engine._switch.take(stream)
-        taken = engine._switch.take(stream, engine._journal.position)
-        if stream.batch:
-            engine._streams_behind.add(stream)
-        return taken
+        return engine._switch.take(stream)
 
     @property
     def is_full(self) -> bool:

@@ -6,13 +6,19 @@ nobody knows whether it was committed.
 
 from __future__ import annotations
 
+import fcntl
+import gc
 import hashlib
+import os
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
-from django.db import DatabaseError, connections, transaction
+from django.db import Error as DatabaseError
+from django.db import connections, transaction
 from django.db.migrations.executor import MigrationExecutor
 
 from queues.core.changes import Changes, KeptKey
@@ -23,12 +29,27 @@ from queues.models import StoredKey, StoredMark, StoredMessage, StoredQueue
 
 T = TypeVar("T")
 
-#: Rows that one statement names.
+#: Rows that one statement names,
 ROWS = 500
+#: and bytes of messages that it carries, if there is more than one.
+BYTES = 16 * 2**20
+#: Seconds that a switch which is stopping gets to let go of the database.
+HANDOVER_TIME = 10.0
+#: The number of the advisory lock by which a switch keeps a PostgreSQL database to itself.
+SERVER_LOCK = 0x5357
+
+
+_MISFIT = (
+    "{}, which is not there: the tables do not fit each other. Restore the database from a backup."
+)
 
 
 class StoreRefused(Exception):
     """The database cannot be used as it is; the text says why, and what to do."""
+
+
+class StoreLost(Exception):
+    """The database belongs to another switch now."""
 
 
 class Body(msgspec.Struct, array_like=True):
@@ -137,55 +158,141 @@ def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 class Store:
-    """The tables of the journal in the database ``alias``."""
+    """The tables of the journal in the database ``alias``, for one switch at a time.
+
+    Everything is to be called in the same thread.
+    """
 
     def __init__(self, alias: str = "default") -> None:
         self._alias = alias
+        self._lock: int | None = None
+        """The file that says who uses a database in a file,"""
+        self._backend: int | None = None
+        """and the process of PostgreSQL that does, where it is one."""
+        self._marks: set[int] = set()
+        """What the mark may be, as long as nobody else uses the tables."""
 
-    def check(self) -> None:
-        """Raise StoreRefused unless the tables are there, and as this version knows them."""
-        connection = connections[self._alias]
+    # -- starting -----------------------------------------------------------------------------
+
+    def open(self) -> int:
+        """Make sure that the tables are there, as this version knows them, and used by nobody else.
+
+        Returns the mark, below which every number ever given out is. Raises StoreRefused.
+        """
         try:
-            executor = MigrationExecutor(connection)
-            known = {key for key in executor.loader.graph.nodes if key[0] == "queues"}
-            applied = {key for key in executor.loader.applied_migrations if key[0] == "queues"}
-            if known - applied:
-                raise StoreRefused(
-                    "The database lacks tables of this version. Run: python manage.py migrate"
-                )
-            if applied - known:
-                raise StoreRefused(
-                    "The database was used by a newer version of the switch, and this one does not "
-                    "know all that it holds. Install that version."
-                )
-            if connection.vendor == "sqlite":
-                with connection.cursor() as cursor:
-                    found = cursor.execute("PRAGMA quick_check(1)").fetchone()
-                if found[0] != "ok":
+            self._check()
+            patience = time.monotonic() + HANDOVER_TIME
+            while not self._claim():
+                if time.monotonic() > patience:
                     raise StoreRefused(
-                        f"The database file {connection.settings_dict['NAME']} is damaged "
-                        f"({found[0]}). Restore it from a backup, or save what can be with "
-                        "“sqlite3 FILE .recover”."
+                        "Another switch uses this database. Stop it first, or give this one a "
+                        "database of its own (SWITCH_STATE_DIR, or DATABASES in the settings)."
                     )
+                self.close()
+                time.sleep(0.1)
+            return self._mark()
         except DatabaseError as error:
-            raise StoreRefused(
-                f"The database cannot be read ({error}). If it is a file, it may be damaged: "
-                "restore it from a backup. If it is a server, see whether it runs."
-            ) from error
+            raise self._refusal(error) from error
 
-    def mark(self) -> int:
-        """Every number ever given out is below."""
+    def begin(self, mark: int) -> None:
+        """Set the first mark of this life of the switch. Raises StoreRefused."""
+        self._marks = {mark}
+        try:
+            self.write(Batch(0, mark=mark))
+        except DatabaseError as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: DatabaseError) -> StoreRefused:
+        return StoreRefused(
+            f"The database cannot be used ({str(error).strip()}). If it is a file, see that it can "
+            "be written, that the disk has room, and that nobody locks it; if it is damaged, "
+            "restore it from a backup. If it is a server, see whether it runs."
+        )
+
+    def _check(self) -> None:
+        connection = connections[self._alias]
+        executor = MigrationExecutor(connection)
+        known = {key for key in executor.loader.graph.nodes if key[0] == "queues"}
+        applied = {key for key in executor.loader.applied_migrations if key[0] == "queues"}
+        if known - applied:
+            raise StoreRefused(
+                "The database lacks tables of this version. Run: python manage.py migrate"
+                + ("" if self._alias == "default" else f" --database {self._alias}")
+            )
+        if applied - known:
+            raise StoreRefused(
+                "The database was used by a newer version of the switch, and this one does not "
+                "know all that it holds. Install that version."
+            )
+        if connection.vendor == "sqlite":
+            with connection.cursor() as cursor:
+                found = cursor.execute("PRAGMA quick_check(1)").fetchone()
+            if found[0] != "ok":
+                raise StoreRefused(
+                    f"The database file {connection.settings_dict['NAME']} is damaged "
+                    f"({' '.join(found[0].split())}). Restore it from a backup, or save what can "
+                    "be with “sqlite3 FILE .recover”."
+                )
+
+    def _mark(self) -> int:
         row = StoredMark.objects.using(self._alias).filter(pk=1).first()
         return 0 if row is None else row.number
 
+    def _claim(self) -> bool:
+        """Keep other switches away from the tables, for as long as this process lives; False if
+        one is there. Databases other than SQLite and PostgreSQL are not guarded."""
+        connection: Any = connections[self._alias]
+        if connection.vendor == "postgresql":
+            return self._claim_server(connection)
+        if connection.vendor == "sqlite" and not connection.is_in_memory_db():
+            return self._claim_file(f"{connection.settings_dict['NAME']}.lock")
+        return True
+
+    def _claim_file(self, path: str) -> bool:
+        if self._lock is not None:
+            return True
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreRefused(
+                f"The database cannot be guarded against a second switch: {error}."
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        self._lock = lock
+        return True
+
+    def _claim_server(self, connection: Any) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid(), pg_try_advisory_lock(%s)", [SERVER_LOCK])
+            backend, claimed = cursor.fetchone()
+            if claimed:
+                self._backend = backend
+            elif self._backend is not None:
+                # Our own former connection, which the server does not know to be dead; and what it
+                # may still be about to commit must not come after what is written next.
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+                    "AND classid = 0 AND objid = %s AND pid = %s",
+                    [SERVER_LOCK, self._backend],
+                )
+        return bool(claimed)
+
     def load(self, switch: Switch) -> None:
         """Put back everything into a new switch. Raises StoreRefused."""
+        collects = gc.isenabled()
+        # There is nothing to be collected, and looking for it again and again takes long.
+        gc.disable()
         try:
             self._load(switch)
         except DatabaseError as error:
-            raise StoreRefused(
-                f"The database cannot be read ({error}). Restore it from a backup."
-            ) from error
+            raise self._refusal(error) from error
+        finally:
+            if collects:
+                gc.enable()
 
     def _load(self, switch: Switch) -> None:
         for queue in StoredQueue.objects.using(self._alias).order_by("name").iterator():
@@ -196,8 +303,7 @@ class Store:
         for message in self._messages():
             if message.queue not in switch.queues:
                 raise StoreRefused(
-                    f"Message {message.id} belongs to the queue {message.queue}, which is not "
-                    "there: the tables do not fit each other. Restore the database from a backup."
+                    _MISFIT.format(f"Message {message.id} belongs to the queue {message.queue}")
                 )
             if message.death is None:
                 switch.load_message(message)
@@ -209,7 +315,10 @@ class Store:
         for row in StoredKey.objects.using(self._alias).iterator():
             with _Row("key", row.name):
                 key = msgspec.msgpack.decode(row.key, type=str)
-                switch.load_key(row.queue, key, _decode_key(row.body))
+                kept = _decode_key(row.body)
+            if row.queue not in switch.queues:
+                raise StoreRefused(_MISFIT.format(f"A key belongs to the queue {row.queue}"))
+            switch.load_key(row.queue, key, kept)
 
     def _messages(self) -> Iterator[Message]:
         fields = ["id", "queue", "body", "delivery_count", "expires_at", "due_at"]
@@ -255,23 +364,40 @@ class Store:
             message.due_at = due_at
             yield message
 
+    # -- writing ------------------------------------------------------------------------------
+
     def write(self, batch: Batch) -> None:
-        """Write a batch in one transaction. Raises what the database raises."""
+        """Write a batch in one transaction. Raises what the database raises, and StoreLost."""
         alias = self._alias
         try:
+            if connections[alias].connection is None:
+                self._return()
+            if batch.mark is not None:
+                self._marks.add(batch.mark)
             with transaction.atomic(using=alias):
                 self._write(batch)
         except BaseException:
             # Whatever is wrong with the connection, the next try gets a new one.
-            connections[alias].close()
+            self.close()
             raise
+        if batch.mark is not None:
+            self._marks = {batch.mark}
+
+    def _return(self) -> None:
+        """Go on with a new connection, if nobody has used the tables meanwhile."""
+        if not self._claim() or self._mark() not in self._marks:
+            raise StoreLost(
+                "Another switch uses this database, or has used it since the connection to it "
+                "broke. Restart this one when that has stopped."
+            )
 
     def _write(self, batch: Batch) -> None:
         alias = self._alias
         if batch.mark is not None:
             _put(StoredMark, [StoredMark(id=1, number=batch.mark)], "id", alias)
         _put(StoredQueue, batch.queues, "name", alias)
-        _put(StoredMessage, batch.messages, "id", alias)
+        for messages in _portions(batch.messages):
+            _put(StoredMessage, messages, "id", alias)
         _put(StoredKey, batch.keys, "name", alias)
         for ids in _chunks(batch.messages_gone):
             StoredMessage.objects.using(alias).filter(id__in=ids).delete()
@@ -283,7 +409,23 @@ class Store:
 
     def close(self) -> None:
         """Close this thread's connection."""
-        connections[self._alias].close()
+        # It may be broken in a way that closing it fails, too; then it is gone as well.
+        with suppress(DatabaseError):
+            connections[self._alias].close()
+
+
+def _portions(messages: list[StoredMessage]) -> Iterator[list[StoredMessage]]:
+    """The messages in portions of limited size."""
+    portion: list[StoredMessage] = []
+    size = 0
+    for message in messages:
+        size += len(message.body)
+        if portion and (size > BYTES or len(portion) == ROWS):
+            yield portion
+            portion, size = [], len(message.body)
+        portion.append(message)
+    if portion:
+        yield portion
 
 
 def _put(model: Any, rows: list[Any], key: str, alias: str) -> None:

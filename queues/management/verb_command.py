@@ -9,12 +9,14 @@ from typing import Any, ClassVar, TextIO, cast
 from django.core.management.base import BaseCommand, CommandParser
 
 from queues import cli
+from queues.console import Console
+from queues.verbs.common import Verb
 
 
 class VerbCommand(BaseCommand):
     """Runs one verb, as a client of the switch: the process of a command has none of its own."""
 
-    verb: ClassVar[cli.Verb]
+    verb: ClassVar[Verb]
     requires_system_checks = ()
 
     def __init_subclass__(cls) -> None:
@@ -28,9 +30,9 @@ class VerbCommand(BaseCommand):
         """Run the verb; exit with its code if that is not 0."""
         self.stdout.ending = self.stderr.ending = ""  # lines come with their newline
         self.stderr.style_func = None
-        console = cli.Console(
-            cast(TextIO, self.stdout),
-            cast(TextIO, self.stderr),
+        console = Console(
+            None if sys.stdout is None else cast(TextIO, self.stdout),
+            None if sys.stderr is None else cast(TextIO, self.stderr),
             json=options["json"],
             colour=not options["no_color"],
         )

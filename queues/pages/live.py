@@ -148,11 +148,12 @@ def _known(scope: Any) -> int:
 
 
 async def _refuse(error: SwitchError, send: Any) -> None:
+    body = json.dumps({"code": error.code, "detail": error.detail}).encode()
     headers = [
         (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
     ]
-    body = json.dumps({"code": error.code, "detail": error.detail}).encode()
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

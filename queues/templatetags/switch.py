@@ -25,7 +25,6 @@ from queues.core import events, verdict
 from queues.core.answers import (
     Diagnostics,
     Health,
-    HealthSample,
     Quantiles,
     QueueInfo,
     ServiceInfo,
@@ -370,13 +369,30 @@ _GLOSSARY = format_html_join(
 @register.simple_tag
 def rate_curve(health: Health, count: str, label: str) -> SafeString:
     """How many there were a second, over the last minutes."""
-    samples = health.history
-    points: list[tuple[float, float | None]] = [
+    points: list[tuple[float, float | None]] = [*_rates(health, count)]
+    return _curve(points, label, rate)
+
+
+@register.filter
+def last_rate(health: Health, count: str) -> str:
+    """How many there were a second lately, of a count that grows."""
+    rates = _rates(health, count)
+    return rate(rates[-1][1]) if rates else "–"
+
+
+@register.filter
+def highest_rate(health: Health, count: str) -> str:
+    """How many there were a second at most, over the last minutes."""
+    rates = _rates(health, count)
+    return rate(max(each for _, each in rates)) if rates else "–"
+
+
+def _rates(health: Health, count: str) -> list[tuple[float, float]]:
+    return [
         (after.at, (getattr(after, count) - getattr(before, count)) / (after.at - before.at))
-        for before, after in pairwise(samples)
+        for before, after in pairwise(health.history)
         if after.at > before.at
     ]
-    return _curve(points, label, rate)
 
 
 @register.simple_tag
@@ -391,16 +407,6 @@ def _curve(
     points: list[tuple[float, float | None]], label: str, show: Callable[[float], str]
 ) -> SafeString:
     return mark_safe(spark(points, label=label, show=show))  # noqa: S308 -- it escapes
-
-
-@register.filter
-def last_rate(health: Health, count: str) -> str:
-    """How many there were a second lately, of a count that grows."""
-    samples: list[HealthSample] = health.history[-2:]
-    if len(samples) < 2 or samples[1].at <= samples[0].at:
-        return "–"
-    before, after = samples
-    return rate((getattr(after, count) - getattr(before, count)) / (after.at - before.at))
 
 
 @dataclass(frozen=True)

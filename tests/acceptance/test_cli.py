@@ -4,8 +4,10 @@ import array
 import fcntl
 import json
 import os
+import pty
 import select
 import signal
+import struct
 import subprocess
 import sys
 import termios
@@ -82,6 +84,79 @@ def serves(server: Server, queue: str) -> bool:
     return False
 
 
+#: Makes stdin the controlling terminal of a program, so that Ctrl-C is a signal.
+TAKE_THE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+class Terminal:
+    """A command on a terminal of its own."""
+
+    def __init__(self, server: Server, verb: str, *options: str) -> None:
+        self.master, slave = pty.openpty()
+        self.resize(columns=200, lines=10)
+        self.modes = termios.tcgetattr(self.master)
+        self.shown = ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", TAKE_THE_TERMINAL, *arguments(verb, *options)],
+            cwd=ROOT,
+            env=environment(server),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+    def resize(self, columns: int, lines: int) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def type(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def read(self) -> None:
+        """Take what the command has shown by now."""
+        with suppress(OSError):  # how Linux says that nobody has the terminal open any more
+            while select.select([self.master], [], [], 0)[0]:
+                content = os.read(self.master, 65_536)
+                if not content:
+                    break
+                self.shown += content.decode(errors="replace")
+
+    def shows(self, text: str) -> None:
+        """Wait until it shows a text; what was before it is forgotten."""
+
+        def there() -> bool:
+            self.read()
+            assert text in self.shown or self.process.poll() is None, self.shown
+            return text in self.shown
+
+        until(there, f"the terminal shows {text!r}")
+        self.shown = self.shown.partition(text)[2]
+
+    def ends(self) -> int:
+        """The exit code."""
+
+        def ended() -> bool:
+            self.read()
+            return self.process.poll() is not None
+
+        until(ended, "the command ends")
+        self.read()
+        return self.process.returncode
+
+
 # -- call -----------------------------------------------------------------------------------------
 
 
@@ -139,8 +214,23 @@ def test_call_that_times_out_says_why(server: Server):
 
 
 def test_call_without_a_server(server: Server):
-    expected = (1, b"", b"error: no_server: Nobody serves nobody.\n")
-    assert run(server, "call", "nobody", "x", "--no-wait") == expected
+    code, out, err = run(server, "call", "nobody", "x", "--no-wait")
+    assert (code, out) == (1, b"")
+    assert err.decode() == (
+        "error: no_server: Nobody serves nobody. No server has ever subscribed to nobody. "
+        "Start a server for nobody.\n"
+    )
+
+
+def test_sending_to_a_queue_that_is_full_says_why(server: Server):
+    with Client(server.url) as client:
+        client.create("small", max_length=1)
+        client.send("small", "x")
+        code, out, err = run(server, "send", "small", "y")
+        assert (code, out) == (1, b"")
+        assert err.startswith(b"error: queue_full: small is full: it holds 1 messages")
+        assert err.endswith(b"or raise max_length: PATCH queues/small.\n")
+        client.destroy("small")
 
 
 def test_nobody_at_the_address(stopped_server: Server):
@@ -248,6 +338,52 @@ def test_serve_as_json(server: Server, serve: Start):
     assert all(line["id"] > 0 and line["seconds"] > 0 for line in lines)
 
 
+def test_serving_by_hand(server: Server, start: Start):
+    with Terminal(server, "serve", "hand") as terminal:
+        terminal.shows("serving hand: a line is the reply")
+        call = start(server, "call", "hand", "what\x1b?")
+        terminal.shows("request ")
+        terminal.shows("what\\x1b?\r\n")
+        terminal.type("this, with \u00fc\n")
+        out, err = call.communicate(timeout=30)
+        assert (call.returncode, out.decode(), err) == (0, "this, with \u00fc", b"")
+        with Client(server.url) as client:
+            sent = client.send("hand", "another")
+            terminal.shows("another")
+            terminal.type("\x04")
+            assert terminal.ends() == 0
+            (message,) = client.browse("hand").messages
+            assert (message.id, message.state) == (sent.id, "ready")
+            client.destroy("hand")
+
+
+def test_serving_by_hand_interrupted_gives_the_request_back(server: Server):
+    with Client(server.url) as client, Terminal(server, "serve", "hand") as terminal:
+        terminal.shows("serving hand")
+        sent = client.send("hand", "what?")
+        terminal.shows("what?")
+        terminal.type("half an ans\x03")
+        assert terminal.ends() == 130
+        (message,) = client.browse("hand").messages
+        assert (message.id, message.state) == (sent.id, "ready")
+        assert client.inspect("hand").consumers == 0
+        client.destroy("hand")
+
+
+def test_serving_by_hand_from_a_pipe_takes_no_more_than_it_answers(server: Server, start: Start):
+    with Client(server.url) as client:
+        client.create("piped")
+        calls = [start(server, "call", "piped", str(number)) for number in range(2)]
+        until(lambda: client.inspect("piped").ready == 2, "both wait")
+        left = client.send("piped", "third")
+        code, out, err = run(server, "serve", "piped", stdin=b"one\ntwo\n")
+        assert code == 0, err
+        assert out.split() == [b"0", b"1"] or out.split() == [b"1", b"0"]
+        assert {call.communicate(timeout=30)[0] for call in calls} == {b"one", b"two"}
+        (message,) = client.browse("piped").messages
+        assert (message.id, message.delivery_count) == (left.id, 0)
+
+
 # -- looking --------------------------------------------------------------------------------------
 
 
@@ -269,7 +405,11 @@ def test_an_operator_looks_and_tidies_up(server: Server):
     assert b"\x1b" not in out
 
     assert run(server, "ack", "stuck", str(first)) == (0, f"dropped {first}\n".encode(), b"")
-    assert run(server, "purge", "stuck", "--json") == (0, b'{"purged":1}\n', b"")
+    assert run(server, "purge", "stuck", "--json") == (
+        0,
+        b'{"purged":1,"undo":null}\n',
+        b"",
+    )
     assert run(server, "list", "--prefix", "stuck") == (0, b"stuck\n", b"")
     assert run(server, "destroy", "stuck") == (0, b"destroyed stuck\n", b"")
     assert run(server, "destroy", "stuck")[0] == 1
@@ -277,6 +417,77 @@ def test_an_operator_looks_and_tidies_up(server: Server):
     assert json.loads(out)["verdict"]["code"] == "dropped"
     report = json.loads(run(server, "diagnostics", "--json")[1])
     assert "stuck" not in [service["queue"]["name"] for service in report["services"]]
+
+
+ALTERNATE, BACK = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+
+
+def test_top_is_live(server: Server):
+    with Client(server.url) as client, Terminal(server, "top") as terminal:
+        terminal.shows(ALTERNATE)
+        terminal.shows("LEVEL")
+        client.create("tops")
+        client.send("tops", "x")
+        terminal.shows("stuck")
+        terminal.shows("tops")
+        terminal.shows("no server has ever subscribed to tops")
+        client.destroy("tops")
+        terminal.type("q")
+        assert terminal.ends() == 0
+        assert terminal.shown.endswith(BACK)
+        assert termios.tcgetattr(terminal.master) == terminal.modes
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_top_interrupted_restores_the_terminal(server: Server, number: int, code: int):
+    with Terminal(server, "top") as terminal:
+        terminal.shows("LEVEL")
+        if number == signal.SIGINT:
+            terminal.type("\x03")
+        else:
+            terminal.process.send_signal(number)
+        assert terminal.ends() == code
+        assert terminal.shown.endswith(BACK)
+        assert "Traceback" not in terminal.shown
+        assert termios.tcgetattr(terminal.master) == terminal.modes
+
+
+def test_top_follows_the_size_of_the_terminal(server: Server, start: Start):
+    with Client(server.url) as client:
+        for number in range(30):
+            client.create(f"many.{number:02}")
+        with Terminal(server, "top") as terminal:
+            terminal.resize(columns=200, lines=5)
+            terminal.shows("LEVEL")
+            terminal.shows("\x1b[H")
+            terminal.read()
+            assert "many.29" not in terminal.shown
+            terminal.resize(columns=200, lines=60)
+            terminal.process.send_signal(signal.SIGWINCH)
+            terminal.shows("many.29")
+            terminal.type("q")
+            assert terminal.ends() == 0
+        for number in range(30):
+            client.destroy(f"many.{number:02}")
+
+
+def test_top_waits_for_a_switch_that_is_away(fresh_server: Server):
+    with Terminal(fresh_server, "top") as terminal:
+        terminal.shows("LEVEL")
+        fresh_server.stop()
+        terminal.shows("Waiting for the switch: ")
+        terminal.shows("LEVEL")  # what was known last
+        fresh_server.start()
+        terminal.shows("Up ")
+        terminal.type("q")
+        assert terminal.ends() == 0
+
+
+def test_top_that_is_no_terminal_writes_one_table(server: Server):
+    code, out, err = run(server, "top")
+    assert (code, err) == (0, b"")
+    assert b"LEVEL" in out
+    assert b"\x1b" not in out
 
 
 def test_transient_queues_are_hidden(server: Server):
@@ -324,6 +535,76 @@ def test_a_reader_that_leaves_is_no_error(server: Server):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("verb", [["list"], ["diagnostics"], ["top"], ["incident"]])
+def test_a_disk_that_is_full_is_one_line(server: Server, verb: list[str]):
+    with Client(server.url) as client:
+        client.create("something")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            arguments(*verb),
+            cwd=ROOT,
+            env=environment(server),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 74
+    assert done.stderr == (
+        b"error: output: The results cannot be written: stdout: No space left on device.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("closed", "command", "code", "err"),
+    [
+        (
+            "<&-",
+            "call foo",
+            2,
+            "error: usage: There is no payload: stdin is closed.\n",
+        ),
+        (
+            "<&-",
+            "serve foo",
+            2,
+            "error: usage: Replies are read from stdin, and it is closed.\n",
+        ),
+        ("<&-", "list", 0, ""),
+        (
+            ">&-",
+            "list --all",
+            74,
+            "error: output: The results cannot be written: stdout is closed.\n",
+        ),
+        ("2>&-", "why nobody", 1, ""),
+        ("<&- >&- 2>&-", "list --all", 74, ""),
+        ("", "list --prefix $'\\xff'", 2, "error: usage: prefix is not UTF-8 text.\n"),
+    ],
+)
+@pytest.mark.parametrize("program", ["-m queues.cli ", "manage.py switch_"])
+def test_streams_that_are_closed(
+    server: Server,
+    tmp_path: Path,
+    program: str,
+    closed: str,
+    command: str,
+    code: int,
+    err: str,
+):
+    with Client(server.url) as client:
+        client.create("something")
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} {program}{command} {closed}"],
+        cwd=ROOT,
+        env={**environment(server), "SWITCH_STATE_DIR": str(tmp_path)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.decode()) == (code, err)
+
+
 def test_the_same_through_manage_py(server: Server, tmp_path: Path):
     def manage(*options: str) -> tuple[int, bytes, bytes]:
         done = subprocess.run(
@@ -336,11 +617,9 @@ def test_the_same_through_manage_py(server: Server, tmp_path: Path):
         )
         return done.returncode, done.stdout, done.stderr
 
-    assert manage("switch_call", "foo", "x", "--no-wait") == (
-        1,
-        b"",
-        b"error: no_server: Nobody serves foo.\n",
-    )
+    code, out, err = manage("switch_call", "foo", "x", "--no-wait")
+    assert (code, out) == (1, b"")
+    assert err.startswith(b"error: no_server: Nobody serves foo. ")
     with Client(server.url) as client:
         client.create("managed")
     assert manage("switch_send", "managed", "x")[0] == 0

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from queues.core.messages import Draft
 from queues.pages import services
 from tests.running import Do
 
-from .showing import text
+from .markup import Markup
+from .showing import login, send, text
 
 PAGES = [
     "/",
@@ -109,3 +111,51 @@ def test_nothing_is_inline(client: Client, do: Do[Any]) -> None:
     for path in PAGES:
         content = client.get(path).content.decode()
         assert not re.search(r"<style|<script(?![^>]* src=)|\sstyle=|\son\w+=", content), path
+
+
+def test_the_markup_is_valid(client: Client, do: Do[Any]) -> None:
+    """Pages with something of everything that they may show."""
+    worker = login(do, "worker", "foo")
+    fresh = do(lambda e: e.create_fresh_queue(session=worker)).name
+    held, dead = send(do, "foo", '{"method": "m"}'), send(do, "foo")
+    do(lambda e: e.transfer(session=worker, limit=2))
+    do(lambda e: e.nack([dead], session=worker, requeue=False))
+    ended = send(do, "foo", "hello", headers={"switch-parent": str(held)}, key="k")
+    do(lambda e: e.drop_message("foo", ended))
+    do(lambda e: e.create_queue("called"))
+
+    async def call(engine: Any) -> None:
+        draft = Draft(payload="x", headers={"switch-parent": str(held)})
+        options = {"timeout": 60, "wait_for_server": True, "session": worker}
+        engine.start_call("called", draft, then=lambda _: None, **options)
+
+    do(call)
+    number = do(lambda e: e.diagnostics()).sessions[0].id
+    paths = [*PAGES, "/queues/called/", f"/queues/{fresh}/", "/queues/?kind=all&after=a"]
+    paths += ["/queues/foo/?state=dead&search=x", "/queues/foo/?search=nothing", "/nothing/"]
+    paths += [f"/messages/{id}/" for id in (held, dead, ended)] + [f"/messages/{dead}/?as=json"]
+    paths += [f"/sessions/{number}/", f"/trace/?message={held}"]
+    for path in paths:
+        content = client.get(path).content.decode()
+        assert Markup(content).problems == [], path
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("<p>a<div>b</div></p>", "<div> in"),
+        ("<ul><p>a</p></ul>", "<p> in <ul>"),
+        ("<table><tr></tr></table>", "<tr> in <table>"),
+        ("<b>a", "not closed"),
+        ("<b><i>a</b></i>", "</b> in"),
+        ("<b id=a></b><i id=a></i>", "the id 'a' twice"),
+        ("<b id=a id=b></b>", "an attribute twice"),
+        ("<a href='#x'>a</a>", "nothing has the id x"),
+        ("<a href='/'><button>a</button></a>", "<button> in"),
+        ("<dl>a</dl>", "text in <dl>"),
+        ("<b/>", "<b/>"),
+    ],
+)
+def test_what_is_wrong_with_markup_is_seen(body: str, problem: str) -> None:
+    assert any(problem in each for each in Markup(f"<!doctype html>\n{body}").problems)
+    assert Markup("<!doctype html>\n<p id=a>a<br><b>b</b></p>").problems == []

@@ -50,7 +50,7 @@ def test_the_last_minutes(client: Client, do: Do[Any], monkeypatch: pytest.Monke
     shown = plain(markup)
     assert "Sent a second 100 Sent a second: 100 now, lowest 20, highest 100" in shown
     assert "Loop lag 300 ms Late" in shown
-    assert "The last 10 s" in shown
+    assert "At most 100 in the last 10 s" in shown
     assert "Memory unknown" in shown
     assert "Descriptors unknown" in shown
     assert "CPU 10 s, 1.0%" in shown

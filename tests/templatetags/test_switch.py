@@ -174,11 +174,12 @@ def health(*sent: int) -> Health:
 
 def test_curves_of_what_grows_show_how_quickly() -> None:
     assert switch.last_rate(health(0, 50, 150), "sent") == "20"
+    assert switch.highest_rate(health(0, 150, 200), "sent") == "30"
     assert "Sent: 20 now, lowest 10, highest 20" in switch.rate_curve(
         health(0, 50, 150), "sent", "Sent"
     )
     for short in (health(), health(5)):
-        assert switch.last_rate(short, "sent") == "–"
+        assert switch.last_rate(short, "sent") == switch.highest_rate(short, "sent") == "–"
         assert "Sent: nothing yet" in switch.rate_curve(short, "sent", "Sent")
 
 

@@ -1,0 +1,1 @@
+"""What the commands do, by what they are for. ``queues.cli`` has them all in one table."""
