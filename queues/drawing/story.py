@@ -320,11 +320,20 @@ class _Teller:
 def _lifelines(
     told: Sequence[tuple[Event, _Key, _Key | None, str]],
 ) -> tuple[list[Lifeline], dict[_Key, int]]:
-    """The parties from left to right, the least busy of too many folded."""
-    order = _order(told)
-    busy = Counter(
-        key for _, source, target, _ in told for key in (source, target) if key is not None
-    )
+    """The parties, the least busy of too many folded.
+
+    Those that messages go between come first, in the order in which the messages bring them in,
+    so that most arrows go to a neighbour; and first of all those of the last steps, so that they
+    are near to each other while new ones come.
+    """
+    order: dict[_Key, None] = {}
+    busy: Counter[_Key] = Counter()
+    recent = [*told[-RECENT:], *told[:-RECENT]]
+    for _, source, target, _ in sorted(recent, key=lambda each: each[0].message is None):
+        for key in (source, target):
+            if key is not None:
+                order.setdefault(key)
+                busy[key] += 1
     kept = set(order)
     if len(order) > MOST_LIFELINES:
         # ``sorted`` keeps the order of those that are equally busy.
@@ -345,43 +354,6 @@ def _lifelines(
             lifelines.append(Lifeline(kind, name, 0 if one else folded[kind]))
         places[key] = others[kind]
     return lifelines, places
-
-
-def _order(told: Sequence[tuple[Event, _Key, _Key | None, str]]) -> list[_Key]:
-    """The parties in the order in which messages go through them: a caller, its queue, the servers
-    of that, and what these call in turn. So most arrows go to a neighbour.
-
-    First of all come those of the last steps, so that they are near to each other while new ones
-    come. Others go by their names: where the story begins must not change their order.
-    """
-    after: dict[_Key, set[_Key]] = {}
-    reached: set[_Key] = set()
-    seen: dict[_Key, None] = {}
-    recent: set[_Key] = set()
-    for at, (event, source, target, _) in enumerate(told):
-        ends = (source,) if target is None else (source, target)
-        seen.update(dict.fromkeys(ends))
-        if event.message is not None and at >= len(told) - RECENT:
-            recent.update(ends)
-        if target is not None and event.kind in ("sent", "delivered", "moved"):
-            if event.kind == "sent" and target[0] == "client":
-                continue  # a response goes back
-            after.setdefault(source, set()).add(target)
-            reached.add(target)
-
-    def rank(key: _Key) -> tuple[bool, bool, bool, str]:
-        passed = key in after or key in reached
-        return key not in recent, not passed, key in reached, key[1]
-
-    order: dict[_Key, None] = {}
-    for root in sorted(seen, key=rank):
-        todo = [root]
-        while todo:
-            key = todo.pop()
-            if key not in order:
-                order[key] = None
-                todo += sorted(after.get(key, ()), key=rank, reverse=True)
-    return list(order)
 
 
 def _holds(steps: Sequence[Step]) -> list[Hold]:

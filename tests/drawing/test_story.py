@@ -248,32 +248,6 @@ def test_the_lifelines_of_the_last_steps_come_first(scene: Scene) -> None:
     assert labels == ["no session", "bar", "dog", "web", "foo", "cat"]
 
 
-def test_where_the_story_begins_does_not_change_the_order_of_lifelines(scene: Scene) -> None:
-    web = scene.server("web")
-    servers = {name: scene.server(f"server of {name}", name) for name in ("bar", "foo")}
-    for _ in range(10):
-        for name, server in servers.items():
-            scene.call(name, Draft("hello"), timeout=30, token=web)
-            scene.reply(Reply(id=scene.take(server).id, payload="HELLO"), token=server)
-    events = events_of(scene)[-40:]
-    orders = {
-        tuple(each.label for each in tell(events[start : start + 25]).lifelines)
-        for start in range(15)
-    }
-    assert orders == {("web", "bar", "server of bar", "foo", "server of foo")}
-
-
-def test_servers_that_call_each_other_have_an_order(scene: Scene) -> None:
-    one, two = scene.server("one", "foo"), scene.server("two", "bar")
-    scene.send("bar", Draft("x"), token=one)
-    scene.take(two)
-    scene.send("foo", Draft("x"), token=two)
-    scene.take(one)
-    labels = [each.label for each in tell(events_of(scene)).lifelines]
-    assert sorted(labels) == ["bar", "foo", "one", "two"]
-    assert labels.index("bar") - labels.index("one") in (1, -3)
-
-
 def test_a_client_and_a_queue_of_the_same_name_are_two() -> None:
     story = tell([Event(1, 1.0, "acked", "x", 1, "x")])
     assert [(each.kind, each.name) for each in story.lifelines] == [("client", "x"), ("queue", "x")]
