@@ -122,9 +122,9 @@ class Switch:
 
     ``first_id`` starts the sequence that message ids and delivery numbers come from; the caller
     sees to it that it lies above every number ever given out. ``meter`` is told how long messages
-    wait and are worked on; ``changes`` gathers what a journal has to write. Where nothing may leave
-    before it is safe, messages are handed over only once ``have_saved`` has told of the change that
-    brought them; responses to calls are up to the engine.
+    wait and are worked on. Where nothing may leave before it is safe, messages are handed over only
+    once ``have_saved`` has told of the change that brought them; responses to calls are up to the
+    engine.
     """
 
     def __init__(
@@ -134,11 +134,10 @@ class Switch:
         now: float,
         limits: Limits | None = None,
         meter: Meter | None = None,
-        changes: Changes | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.meter = meter
-        self.changes = changes
+        self.changes: Changes | None = None
         """What a journal has to write; None where there is no journal."""
         self.store_down = False
         """Whether nothing that must survive may be done."""
