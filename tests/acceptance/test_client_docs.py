@@ -32,7 +32,10 @@ def background(process: subprocess.Popen[str]) -> Iterator[None]:
             yield
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            try:
+                process.wait(30)
+            finally:
+                process.kill()
 
 
 def test_the_python_of_the_client_guide(fresh_server: Server):
