@@ -7,7 +7,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
-from .conf import journal, limits, listen, undo_seconds
+from .conf import intake, journal, limits, listen, undo_seconds
 
 
 @register("queues")
@@ -17,6 +17,16 @@ def check_limits(**kwargs: Any) -> list[CheckMessage]:
         limits()
     except ImproperlyConfigured as error:
         return [Error(str(error), id="queues.E001")]
+    return []
+
+
+@register("queues")
+def check_intake(**kwargs: Any) -> list[CheckMessage]:
+    """``SWITCH_INTAKE`` names known limits and gives numbers."""
+    try:
+        intake()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="queues.E005")]
     return []
 
 

@@ -3,6 +3,9 @@
 ``SWITCH_LIMITS`` maps names of fields of ``queues.core.limits.Limits`` to other values than their
 defaults, for example ``SWITCH_LIMITS = {"payload_bytes": 65536}``.
 
+``SWITCH_INTAKE`` does the same for ``queues.engines.intake.IntakeLimits``: how many connections
+there may be, and how fast clients may connect, log in and ask. A rate of 0 is no limit.
+
 ``SWITCH_LISTEN`` lists the plain stream sockets to serve beside the web server's address:
 ``unix:///path``, usable by its owner only, and ``tcp://host:port``.
 
@@ -13,15 +16,19 @@ defaults, for example ``SWITCH_LIMITS = {"payload_bytes": 65536}``.
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from queues.core.limits import MAX_SECONDS, Limits
+from queues.engines.intake import IntakeLimits
 from queues.engines.journal import JournalMode
 from queues.stream.listener import parse_address
 
 DEFAULT_UNDO_SECONDS = 600.0
+#: Highest number of connections, and rate.
+MOST_INTAKE = 10**9
 
 
 def limits() -> Limits:
@@ -37,6 +44,28 @@ def limits() -> Limits:
         if not number or isinstance(value, bool) or value <= 0:
             raise ImproperlyConfigured(f"SWITCH_LIMITS: {name} must be a positive number.")
     return Limits(**given)
+
+
+def intake() -> IntakeLimits:
+    """The limits of the settings to what comes in. Raises ImproperlyConfigured."""
+    given = getattr(settings, "SWITCH_INTAKE", {})
+    known = {field.name for field in fields(IntakeLimits)}
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            raise ImproperlyConfigured(
+                f"SWITCH_INTAKE: {name!r} is none of {', '.join(sorted(known))}."
+            )
+        count = name == "connections"
+        try:
+            number = int(value) if count else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = -1
+        if isinstance(value, bool) or not (1 if count else 0) <= number <= MOST_INTAKE:
+            wanted = "a positive whole number" if count else "a rate a second, or 0 for none"
+            raise ImproperlyConfigured(f"SWITCH_INTAKE: {name} must be {wanted}, not {value!r}.")
+        found[name] = number
+    return IntakeLimits(**found)
 
 
 def listen() -> list[str]:

@@ -24,6 +24,7 @@ from queues.api.handler import Receive, Scope, Send, error_response, send_respon
 from queues.core.errors import SecondWorker, ShuttingDown
 from queues.core.limits import Limits
 from queues.engines import running_engine, start_engine
+from queues.engines.intake import IntakeLimits
 from queues.engines.journal import JournalMode
 from queues.engines.store import StoreRefused
 from queues.stream.listener import Listener
@@ -60,6 +61,7 @@ class Worker:
         live: App,
         limits: Callable[[], Limits],
         journal: Callable[[], JournalMode | None],
+        intake: Callable[[], IntakeLimits],
         addresses: Callable[[], Sequence[str]],
     ) -> None:
         self._api = api
@@ -68,6 +70,7 @@ class Worker:
         self._live = live
         self._limits = limits
         self._journal = journal
+        self._intake = intake
         self._addresses = addresses
         self._listener: Listener | None = None
         self._listening: asyncio.Future[None] | None = None
@@ -89,6 +92,9 @@ class Worker:
         self._requests.add(task)
         try:
             path = _path(scope)
+            if self._listening is not None and not self._listening.done():
+                # Who hears that the switch is ready may use every address of it.
+                await asyncio.shield(self._listening)
             if not self._claim(scope.get("server")) and path != "/healthz":
                 error = SecondWorker("Another process serves this address; see the log.")
                 await send_response(error_response(error), send)
@@ -152,7 +158,7 @@ class Worker:
     def _start(self) -> None:
         if running_engine() is None:
             try:
-                start_engine(self._limits(), self._journal())
+                start_engine(self._limits(), self._journal(), self._intake())
             except Exception as error:
                 # Servers differ in what they make of an exception here; none may go on without
                 # what was kept.

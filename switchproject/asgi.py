@@ -12,7 +12,7 @@ pages = get_asgi_application()
 from channels.routing import ProtocolTypeRouter  # noqa: E402 -- Django must be set up first
 
 from queues.api.handler import ApiHandler  # noqa: E402
-from queues.conf import journal, limits, listen, undo_seconds  # noqa: E402
+from queues.conf import intake, journal, limits, listen, undo_seconds  # noqa: E402
 from queues.pages.live import LiveStream  # noqa: E402
 from queues.stream.consumer import StreamConsumer  # noqa: E402
 from queues.worker import Worker  # noqa: E402
@@ -26,6 +26,7 @@ worker = Worker(
     live=LiveStream(),
     limits=limits,
     journal=journal,
+    intake=intake,
     addresses=listen,
 )
 

@@ -134,6 +134,13 @@ SPECTACULAR_SETTINGS = {
 # Plain stream sockets beside the web server's address, separated by commas.
 SWITCH_LISTEN = [a.strip() for a in os.environ.get("SWITCH_LISTEN", "").split(",") if a.strip()]
 
+# How many connections there may be, and how fast clients may connect and ask: name=number, ...
+SWITCH_INTAKE = dict(
+    entry.strip().partition("=")[::2]
+    for entry in os.environ.get("SWITCH_INTAKE", "").split(",")
+    if entry.strip()
+)
+
 # For how many seconds a purge or a destruction in the admin can be undone; 0: never.
 SWITCH_UNDO_SECONDS = os.environ.get("SWITCH_UNDO_SECONDS", "600")
 

@@ -13,6 +13,7 @@ from queues.api.operation import Operation, operation_of
 from queues.core.errors import BY_CODE
 from queues.core.limits import Limits
 from queues.core.queue import Policy
+from queues.engines.intake import IntakeLimits
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
@@ -58,6 +59,8 @@ def test_every_code_is_documented() -> None:
 def test_every_limit_is_documented() -> None:
     for field in fields(Limits):
         assert f"`{field.name}`" in PROTOCOL, field.name
+    for field in fields(IntakeLimits):
+        assert f"| `{field.name}` | {field.default:,.0f} " in PROTOCOL, field.name
     for field in fields(Policy):
         assert f"`{field.name}`" in PROTOCOL, field.name
 

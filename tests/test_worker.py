@@ -19,6 +19,7 @@ import pytest
 from queues.api.handler import ApiHandler
 from queues.core.limits import Limits
 from queues.engines import install, running_engine
+from queues.engines.intake import IntakeLimits
 from queues.worker import Worker
 
 from .api.asgi import Exchange, ask
@@ -44,6 +45,7 @@ def new_worker() -> Worker:
         live=live,
         limits=Limits,
         journal=lambda: None,
+        intake=IntakeLimits,
         addresses=list,
     )
 

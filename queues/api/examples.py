@@ -389,6 +389,8 @@ REFUSALS: dict[str, dict[str, Any]] = {
             "too_many_queues",
             "too_many_sessions",
             "too_many_subscriptions",
+            "rate_limited",
+            "too_many_connections",
         )
     },
 }

@@ -19,7 +19,9 @@ from django.http import HttpResponse
 from django.urls import Resolver404, get_resolver
 
 from queues.core.errors import InvalidRequest, NotRunning, PayloadTooLarge, SwitchError
-from queues.engines import get_engine
+from queues.engines import get_engine, running_engine
+from queues.engines.intake import Intake
+from queues.engines.turns import Turns
 from queues.protocol.operations import encode
 
 from .errors import NotFound, answer, as_switch_error
@@ -49,7 +51,12 @@ class ApiHandler:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         try:
-            response = await self._respond(scope, receive)
+            intake = _enter(scope)
+        except SwitchError as error:
+            await send_response(error_response(error), send)
+            return
+        try:
+            response = await self._respond(scope, receive, intake)
         except ClientGone:
             return
         except asyncio.CancelledError:
@@ -61,11 +68,16 @@ class ApiHandler:
                 response = error_response(error)
             else:
                 raise
+        finally:
+            if intake is not None:
+                intake.leave()
         await send_response(response, send)
 
-    async def _respond(self, scope: Scope, receive: Receive) -> HttpResponse:
+    async def _respond(self, scope: Scope, receive: Receive, intake: Intake | None) -> HttpResponse:
         try:
             body = await _read_body(receive)
+            if intake is not None:
+                await _turn(intake.requests)
             try:
                 request = ASGIRequest(scope, BytesIO(body))
             except (ValueError, LookupError, BadRequest) as error:
@@ -98,6 +110,33 @@ class ApiHandler:
             watcher.cancel()
         assert isinstance(response, HttpResponse)
         return response
+
+
+def _enter(scope: Scope) -> Intake | None:
+    """Let a request in; None for probes, which are let in always. Raises TooManyConnections,
+    RateLimited."""
+    engine = running_engine()
+    if engine is None or "/api/v1/" not in scope["path"]:
+        return None
+    client = scope.get("client")
+    engine.intake.enter(client[0] if client else "", engine.now())
+    return engine.intake
+
+
+async def _turn(turns: Turns) -> None:
+    """Wait until it is the turn of a request."""
+    if turns.left > 0:
+        turns.spend(1)
+        return
+    future = asyncio.get_running_loop().create_future()
+
+    def go() -> None:
+        if not future.done():
+            turns.spend(1)
+            future.set_result(None)
+
+    turns.line_up(go)
+    await future
 
 
 async def _read_body(receive: Receive) -> bytes:

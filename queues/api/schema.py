@@ -42,6 +42,8 @@ def _everywhere(declared: Operation) -> tuple[type[SwitchError], ...]:
         errors.ShuttingDown,
         errors.SecondWorker,
         errors.StoreUnavailable,
+        errors.RateLimited,
+        errors.TooManyConnections,
     ]
     if declared.session == "required":
         found.append(errors.SessionRequired)

@@ -49,10 +49,10 @@ class Login(ProtocolView):
         """Start a session. It ends `lease` seconds after the last request that carries its token;
         an open Transfer keeps it alive. Its end destroys its transient queues and gives back what
         it holds."""
+        engine = get_engine()
+        engine.intake.login(request.META.get("REMOTE_ADDR", ""), engine.now())
         return Response(
-            await get_engine().login(
-                body.client, forms.LEASE if body.lease is UNSET else body.lease
-            ),
+            await engine.login(body.client, forms.LEASE if body.lease is UNSET else body.lease),
             status=201,
         )
 

@@ -58,6 +58,8 @@ LOOK = 1.0
 TOLD_AT_ONCE = 64
 #: and the seconds after which it is asked about fewer.
 ASK_AFTER = 0.05
+#: Why the switch closes a connection that it has done nothing for.
+NOT_LET_IN = ("too_many_connections", "rate_limited")
 #: Larger than any frame that the switch sends.
 MAX_RECEIVED = 2**28
 
@@ -123,7 +125,7 @@ class Channel(ReadingProtocol):
     async def ask(self, operation: Operation[T]) -> T:
         """Do one operation. See Transport."""
         if self._leaving:
-            raise Unreachable(f"The connection to {self.url} is gone.")
+            raise self._gone()
         ref = next(self._refs)
         self._unsent[ref] = self._side.write(requests.frame(operation, ref))
         future: asyncio.Future[T] = self._loop.create_future()
@@ -210,7 +212,7 @@ class Channel(ReadingProtocol):
         when it breaks before it was known that there was none.
         """
         if self._leaving:
-            refused(Unreachable(f"The connection to {self.url} is gone."))
+            refused(self._gone())
             return
         ref = next(self._refs)
         self._unsent[ref] = self._side.write(requests.frame(operation, ref, quiet=True))
@@ -315,6 +317,10 @@ class Channel(ReadingProtocol):
         """See asyncio.Protocol."""
         self._end("broke the connection")
 
+    def _gone(self) -> Unreachable:
+        why = "" if self._closing is None else f": {self._closing.detail}"
+        return Unreachable(f"The connection to {self.url} is gone{why or '.'}")
+
     def _end(self, what: str) -> None:
         """Fail everything that waits; nothing comes any more."""
         if self.lost.done():
@@ -332,7 +338,7 @@ class Channel(ReadingProtocol):
             if each.future.done():
                 continue
             error: SwitchError
-            if ref in unsent:
+            if ref in unsent or (closing is not None and closing.code in NOT_LET_IN):
                 error = Unreachable(f"{self.url} {what}.")
             else:
                 error = OutcomeUnknown(f"{self.url} {what}; it may have done what it was asked.")

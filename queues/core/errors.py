@@ -29,6 +29,7 @@ it. The same codes travel in HTTP answers and become these same classes in the c
      |    +-- TooManySessions       too_many_sessions
      |    +-- TooManySubscriptions  too_many_subscriptions
      |    +-- TooManyOperations     too_many_operations
+     |    +-- RateLimited           rate_limited
      +-- SlowConsumer               slow_consumer           429
      +-- InternalError              internal_error          500
      +-- HandlerFailed              handler_failed          502
@@ -38,6 +39,7 @@ it. The same codes travel in HTTP answers and become these same classes in the c
      |    +-- SecondWorker          second_worker
      |    +-- NotRunning            not_running
      |    +-- StoreUnavailable      store_unavailable
+     |    +-- TooManyConnections    too_many_connections
      +-- CallTimeout                timeout                 504
 """
 
@@ -216,6 +218,12 @@ class TooManyOperations(LimitReached):
     code = "too_many_operations"
 
 
+class RateLimited(LimitReached):
+    """More in a short time than the settings allow to one address."""
+
+    code = "rate_limited"
+
+
 class HandlerFailed(SwitchError):
     """The server answered the call with an error; ``extra['error']`` is its code and detail."""
 
@@ -259,6 +267,12 @@ class StoreUnavailable(Unavailable):
     the same key."""
 
     code = "store_unavailable"
+
+
+class TooManyConnections(Unavailable):
+    """As many connections are open as the settings allow; ``extra`` holds ``retry_after``."""
+
+    code = "too_many_connections"
 
 
 class InternalError(SwitchError):

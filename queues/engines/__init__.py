@@ -6,6 +6,7 @@ request a switch of its own.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from queues.core.errors import NotRunning
 from queues.core.limits import Limits
 
 from .base import Engine
+from .intake import Intake, IntakeLimits
 from .journal import JournalMode
 from .memory import MemoryEngine
 
@@ -29,13 +31,18 @@ def running_engine() -> Engine | None:
     return _running
 
 
-def start_engine(limits: Limits | None = None, journal: JournalMode | None = None) -> Engine:
+def start_engine(
+    limits: Limits | None = None,
+    journal: JournalMode | None = None,
+    intake: IntakeLimits | None = None,
+) -> Engine:
     """Start the engine of this process, on the running event loop.
 
     With a journal it begins with what that has kept; this takes as long as it takes, and raises
     StoreRefused where the database cannot be used.
     """
     engine = MemoryEngine(limits, journal=journal)
+    engine.intake = Intake(intake, asyncio.get_running_loop().call_soon)
     install(engine)
     return engine
 

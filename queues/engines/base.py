@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import Future
@@ -43,6 +44,8 @@ from queues.core.messages import Delivery, Outgoing, OutgoingReply, Response, St
 from queues.core.metrics import Metrics
 from queues.core.queue import Policy
 from queues.core.waits import Wait
+
+from .intake import Intake
 
 T = TypeVar("T")
 
@@ -87,6 +90,8 @@ class Engine(ABC):
     def __init__(self) -> None:
         self.on_close: set[Callable[[], None]] = set()
         """What is called when the engine closes, after what waited has been resumed."""
+        self.intake = Intake(None, asyncio.get_running_loop().call_soon)
+        """What transports may take on."""
 
     @property
     @abstractmethod

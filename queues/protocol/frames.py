@@ -636,6 +636,11 @@ class SwitchSide:
         return [encode(Piece(whole[i : i + PIECE], i + PIECE < len(whole))) for i in starts]
 
 
+def last_words(codec: Codec, error: SwitchError) -> bytes:
+    """The frame for a client that is not let in."""
+    return codec.encode(Closing({"code": error.code, "detail": error.detail, **error.extra}))
+
+
 def _unreadable(ref: int | None, detail: str) -> Unreadable:
     return Unreadable(ref, InvalidRequest(detail.encode(errors="replace").decode()))
 
@@ -679,7 +684,13 @@ class ClientSide:
 
     def receive(self, data: bytes) -> list[FromSwitch]:
         """The items of a frame; pings are answered. Raises msgspec.DecodeError."""
-        items = self.codec.read_items(data)
+        try:
+            items = self.codec.read_items(data)
+        except msgspec.DecodeError:
+            if self.codec.text or codec_of_frame(data).text is False:
+                raise
+            # The switch does not let us in, and does not know yet how we speak.
+            items = JSON.read_items(data)
         if type(items) is not list:
             items = [items]
         for item in items:

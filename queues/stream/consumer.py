@@ -10,13 +10,20 @@ from channels.consumer import AsyncConsumer
 
 from queues.core.errors import SwitchError
 from queues.engines import get_engine
-from queues.protocol.frames import JSON, MAX_WEBSOCKET_FRAME, MSGPACK, Codec
+from queues.engines.base import Engine
+from queues.protocol.frames import JSON, MAX_WEBSOCKET_FRAME, MSGPACK, Codec, last_words
 from queues.sites import header, is_foreign
 
 from .peer import Peer
 
 #: How a closed connection says why, for clients that see no frames.
-CLOSE_CODES = {"superseded": 4001, "slow_consumer": 4002, "unknown_session": 4003}
+CLOSE_CODES = {
+    "superseded": 4001,
+    "slow_consumer": 4002,
+    "unknown_session": 4003,
+    "too_many_connections": 4004,
+    "rate_limited": 4005,
+}
 GOING_AWAY = 1001
 #: Seconds that the last words to a client may take.
 CLOSE_TIME = 1.0
@@ -46,6 +53,24 @@ class StreamConsumer(AsyncConsumer):
             return
         subprotocol = codec.subprotocol if scope["subprotocols"] else None
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        client = scope.get("client")
+        source = client[0] if client else ""
+        try:
+            engine.intake.connect(source, engine.now())
+        except SwitchError as error:
+            # In frames, since a refused handshake says no more than a number.
+            with contextlib.suppress(*GONE):
+                await _send_frame(last_words(codec, error), codec, send)
+            await _close(error, send)
+            return
+        try:
+            await self._serve(scope, receive, send, engine, codec, source)
+        finally:
+            engine.intake.leave()
+
+    async def _serve(
+        self, scope: Any, receive: Any, send: Any, engine: Engine, codec: Codec, source: str
+    ) -> None:
         main = asyncio.current_task()
         assert main is not None
         awake = asyncio.Event()
@@ -58,7 +83,7 @@ class StreamConsumer(AsyncConsumer):
                 asyncio.get_running_loop().call_later(CLOSE_TIME, sender.cancel)
 
         # Daphne sends no larger messages than it reads.
-        peer = Peer(engine, codec, wake, caught_up.set, MAX_WEBSOCKET_FRAME)
+        peer = Peer(engine, codec, wake, caught_up.set, MAX_WEBSOCKET_FRAME, source)
         sender = asyncio.create_task(_send(peer, codec, awake, send))
 
         def sent(_: object) -> None:
@@ -101,13 +126,17 @@ async def _send(peer: Peer, codec: Codec, awake: asyncio.Event, send: Any) -> Sw
         closed = peer.closed  # of what is taken now: more is said if it closes while we send
         for frame in peer.data_to_send():
             try:
-                if codec.text:
-                    await send({"type": "websocket.send", "text": frame.decode()})
-                else:
-                    await send({"type": "websocket.send", "bytes": frame})
+                await _send_frame(frame, codec, send)
             except GONE:
                 return None
     return closed
+
+
+async def _send_frame(frame: bytes, codec: Codec, send: Any) -> None:
+    if codec.text:
+        await send({"type": "websocket.send", "text": frame.decode()})
+    else:
+        await send({"type": "websocket.send", "bytes": frame})
 
 
 async def _close(why: SwitchError | None, send: Any) -> None:

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
-from queues.core.errors import InvalidRequest, PayloadTooLarge
+from queues.core.errors import InvalidRequest, PayloadTooLarge, SwitchError
 from queues.engines import get_engine
+from queues.engines.base import Engine
 from queues.protocol.frames import (
+    JSON,
     MAX_FRAME,
     LengthPrefixed,
     TooLarge,
     codec_of_frame,
+    last_words,
     length_prefixed,
 )
 from queues.protocol.reading import ReadingProtocol, notice_dead_host
@@ -86,6 +89,9 @@ class _Connection(ReadingProtocol):
         self._peer: Peer | None = None
         self._transport: asyncio.Transport
         self._flushing = False
+        self._engine: Engine | None = None
+        """What has let it in."""
+        self._source = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
@@ -94,9 +100,23 @@ class _Connection(ReadingProtocol):
         self._connections.add(self)
         self._transport.set_write_buffer_limits(high=2**26)  # the peer bounds what is unread
         notice_dead_host(transport.get_extra_info("socket"))
+        address = transport.get_extra_info("peername")
+        # Unix sockets have none.
+        self._source = address[0] if isinstance(address, tuple) else ""
+        engine = get_engine()
+        try:
+            engine.intake.connect(self._source, engine.now())
+        except SwitchError as error:
+            # It has not said yet how it speaks.
+            self._transport.write(length_prefixed([last_words(JSON, error)]))
+            self._transport.close()
+        else:
+            self._engine = engine
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        if self._engine is None:
+            return
         try:
             frames = self._framing.receive(data)
         except InvalidRequest:
@@ -112,7 +132,11 @@ class _Connection(ReadingProtocol):
             if self._peer is None:
                 # It speaks as it is spoken to.
                 self._peer = Peer(
-                    get_engine(), codec_of_frame(frame), self._wake, self._transport.resume_reading
+                    self._engine,
+                    codec_of_frame(frame),
+                    self._wake,
+                    self._transport.resume_reading,
+                    source=self._source,
                 )
             self._peer.receive(frame)
         if self._peer is not None and self._peer.is_behind:
@@ -153,6 +177,8 @@ class _Connection(ReadingProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._connections.discard(self)
+        if self._engine is not None:
+            self._engine.intake.leave()
         if self._peer is not None:
             self._peer.lost()
 

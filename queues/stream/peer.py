@@ -1,6 +1,9 @@
 """One connected client: its operations go to the engine, in order; what comes of them, and what is
 pushed to its session, goes back.
 
+Peers take turns: each begins a few operations, then the next. One that is faster than its pace has
+to wait, too; nothing is refused for that.
+
 What a client has not read yet is bounded. Beyond ``WINDOW`` bytes its next operations wait and
 nothing new is pushed. Beyond ``MOST_UNREAD``, or when it has not read on for ``PATIENCE`` seconds,
 or sends more and more operations meanwhile, it is cut off as a slow consumer.
@@ -41,7 +44,7 @@ MOST_WAITING = 8 * 2**20
 PATIENCE = 10.0
 #: Bytes of operations that may wait for their turn before nothing more is read.
 MOST_BEHIND = 2**20
-#: Operations of one client that are carried out before others get their turn.
+#: What is carried out for one client before others get their turn, as ``_weight`` has it.
 TURN = 16
 #: Operations of one client that may be under way at once.
 MOST_UNDER_WAY = 10_000
@@ -61,8 +64,12 @@ class Peer:
         wake: Callable[[], None],
         caught_up: Callable[[], None],
         largest: int | None = None,
+        source: str = "",
     ) -> None:
         self._engine = engine
+        self._source = source
+        self._turns = engine.intake.streams
+        self._pace = engine.intake.operations()
         self._wake = wake
         self._caught_up = caught_up
         self._side = SwitchSide(codec, largest)
@@ -76,10 +83,14 @@ class Peer:
         self._waiting_bytes = 0
         self._undelivered: deque[Delivery] = deque()
         """What was pushed and is sent when the client has read on."""
-        self._turn: asyncio.Handle | None = None
-        """What begins the next turn, if this one has been used."""
+        self._lined_up = False
+        """Whether nothing more is begun until its turn comes."""
         self._left = TURN
-        """Operations that may be begun in this turn of the loop."""
+        """What may be begun in this round."""
+        self._round = -1
+        """The round in which something was begun."""
+        self._pause: asyncio.TimerHandle | None = None
+        """Ends when it may line up again."""
         self._finishing = False
         self._patience: asyncio.TimerHandle | None = None
         self.closed: SwitchError | None = None
@@ -104,7 +115,7 @@ class Peer:
                 self._cut_off("It sends more operations than it reads answers.")
             else:
                 self._wait_for_reading()
-        elif self._left:
+        elif not self._lined_up:
             self._work()
 
     @property
@@ -145,33 +156,50 @@ class Peer:
 
     def _work(self) -> None:
         """Begin the operations that have come, as far as the client reads and a turn goes."""
-        waiting, engine, side = self._waiting, self._engine, self._side
-        if self._turn is None:
-            self._turn = self._loop.call_soon(self._next_turn)
-        engine.begin()
-        try:
-            while waiting and self._left and side.unread < WINDOW:
-                operations, size = waiting[0]
-                for operation in operations:
-                    self._begin(operation)
-                    self._left -= 1
-                    if not self._left or side.unread >= WINDOW or self.closed is not None:
+        waiting, engine, side, turns = self._waiting, self._engine, self._side, self._turns
+        if self._round != turns.round:
+            self._round = turns.round
+            # What took more than a turn has others go first, if there are any.
+            self._left = TURN + (min(self._left, 0) if turns.others_wait else 0)
+        may = left = min(self._left, turns.left)
+        if left > 0:
+            engine.begin()
+            try:
+                while waiting and left > 0 and side.unread < WINDOW:
+                    operations, size = waiting[0]
+                    for operation in operations:
+                        self._begin(operation)
+                        left -= 1
+                        if (weight := _WEIGHT.get(type(operation))) is not None:
+                            left -= weight(operation)
+                        if left <= 0 or side.unread >= WINDOW or self.closed is not None:
+                            break
+                    else:
+                        waiting.popleft()
+                        self._waiting_bytes -= size
+                    if self.closed is not None:
                         break
-                else:
-                    waiting.popleft()
-                    self._waiting_bytes -= size
-                if self.closed is not None:
-                    break
-        finally:
-            engine.end()
-        if waiting and self._is_full():
-            self._wait_for_reading()
+            finally:
+                engine.end()
+            spent = may - left
+            self._left -= spent
+            turns.spend(spent)
+            if (pause := self._pace.spend(spent, self._loop.time())) and self.closed is None:
+                self._lined_up = True
+                self._pause = self._loop.call_later(pause, turns.line_up, self._take_turn)
+        if waiting:
+            if self._is_full():
+                self._wait_for_reading()
+            elif not self._lined_up and self.closed is None:
+                self._lined_up = True
+                turns.line_up(self._take_turn)
         if side.has_output:
             self._wake()
 
-    def _next_turn(self) -> None:
-        self._turn = None
-        self._left = TURN
+    def _take_turn(self) -> None:
+        if self.closed is not None:
+            return
+        self._lined_up = False
         if self._waiting and not self._is_full():
             self._work()
         if self._finishing and not self._waiting:
@@ -291,6 +319,11 @@ class Peer:
             return
         room = max(0, WINDOW - self._side.unread)
         if isinstance(operation, frames.Login):
+            try:
+                self._engine.intake.login(self._source, self._engine.now())
+            except SwitchError as error:
+                self._answer(operation, None, error)
+                return
             opened = self._engine.open_stream(
                 operation.client, operation.lease, room=room, notify=self._pushed
             )
@@ -367,7 +400,7 @@ class Peer:
         if self._push is not None:
             self._push.grant(max(0, WINDOW - self._side.unread))
             self._pushed()
-        if self._waiting and self._left:
+        if self._waiting and not self._lined_up:
             self._work()
         # There may be no more to say than to ask how far it has read now.
         self._wake()
@@ -401,7 +434,7 @@ class Peer:
     def _end(self, *, slow: bool) -> None:
         """Give up what is under way. The session's lease runs, or it ends."""
         self._engine.on_close.discard(self._shut_down)
-        for handle in (self._turn, self._patience):
+        for handle in (self._pause, self._patience):
             if handle is not None:
                 handle.cancel()
         self._waiting.clear()
@@ -421,6 +454,20 @@ def _key(operation: Any) -> int:
 # -- the other operations ---------------------------------------------------------------------
 
 _MAY_WAIT = (frames.Call, frames.Transfer, frames.Trace)
+
+#: What an operation counts for in a turn beside one, where that depends on it.
+_WEIGHT: dict[type, Callable[[Any], int]] = {
+    frames.SendMany: lambda o: len(o.messages),
+    frames.Transfer: lambda o: len(o.ack) // 8 + len(o.replies),
+    frames.Touch: lambda o: len(o.ids) // 8,
+    frames.Ack: lambda o: len(o.ids) // 8,
+    frames.Nack: lambda o: len(o.ids) // 8,
+    # They look at much.
+    **dict.fromkeys(
+        (frames.Browse, frames.ListQueues, frames.Diagnostics, frames.WaitsFor, frames.Incident),
+        lambda _: TURN - 1,
+    ),
+}
 
 Begin = Callable[[Engine, Any, str | None], Coroutine[Any, None, Any]]
 

@@ -45,7 +45,8 @@ def until(condition: Callable[[], object], what: str, timeout: float = 20.0) -> 
 class Server:
     """A switch in a process of its own."""
 
-    def __init__(self, state_dir: Path, kind: str = KIND) -> None:
+    def __init__(self, state_dir: Path, kind: str = KIND, **settings: str) -> None:
+        """``settings`` are variables of its environment."""
         self.kind = kind
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -59,6 +60,7 @@ class Server:
             "SWITCH_LISTEN": f"{self.unix_url}, {self.tcp_url}",
             "DJANGO_SECRET_KEY": "only for tests",
             "DJANGO_SETTINGS_MODULE": "switchproject.settings",
+            **settings,
         }
         self.process: subprocess.Popen[bytes]
 

@@ -39,10 +39,12 @@ class Wire:
         body: bytes = b"",
         headers: dict[str, str] | None = None,
     ) -> None:
-        """Write a request and do not wait for its answer."""
+        """Write a request and do not wait for its answer. A path that does not begin with a slash
+        is below /api/v1/."""
+        target = path if path.startswith("/") else f"/api/v1/{path}"
         fields = {"Host": "localhost", "Content-Length": str(len(body)), **(headers or {})}
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        self.writer.write(f"{method} /api/v1/{path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        self.writer.write(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode() + body)
 
     async def answer(self) -> Answer:
         """Read one answer. Raises IncompleteReadError if the connection ends before it."""

@@ -10,6 +10,7 @@ import pytest
 
 from queues.api import views
 from queues.api.handler import MAX_BODY, ApiHandler
+from queues.engines.intake import HTTP_ROUND, Intake, IntakeLimits
 from queues.engines.memory import MemoryEngine
 
 from .asgi import Exchange, ask
@@ -179,3 +180,64 @@ async def test_health(handler: ApiHandler, engine: MemoryEngine) -> None:
     assert (await ask(handler, "GET", "/healthz")).status == 200
     stopping = await ask(handler, "GET", "/readyz")
     assert (stopping.status, stopping.body) == (503, b"shutting_down\n")
+
+
+async def test_an_address_that_asks_too_much_is_refused_before_its_body_is_read(
+    api: Ask, engine: MemoryEngine, handler: ApiHandler
+) -> None:
+    engine.intake = Intake(IntakeLimits(request_rate=2), asyncio.get_running_loop().call_soon)
+    for _ in range(2):
+        assert (await api("GET", "queues")).status == 200
+    half = Exchange(handler, "POST", "/api/v1/queues/q/messages", [b"half"], complete=False)
+    answer = await asyncio.wait_for(half.run(), 5)
+    assert (answer.status, answer.code) == (429, "rate_limited")
+    assert answer.headers["retry-after"] == "1"
+    for probe in ("/healthz", "/readyz", "/metrics"):
+        assert (await ask(handler, "GET", probe)).status == 200, "probes are let in always"
+
+
+async def test_requests_under_way_are_bounded_and_probes_are_not(
+    api: Ask, engine: MemoryEngine, handler: ApiHandler, token: str
+) -> None:
+    engine.intake = Intake(IntakeLimits(connections=3), asyncio.get_running_loop().call_soon)
+    polls = [
+        asyncio.ensure_future(api("POST", "transfer", json={"timeout": 60}, token=token))
+        for _ in range(3)
+    ]
+    await asyncio.sleep(0.01)
+    answer = await api("GET", "queues")
+    assert (answer.status, answer.code) == (503, "too_many_connections")
+    assert answer.headers["retry-after"] == "1"
+    assert (await ask(handler, "GET", "/readyz")).status == 200
+    for poll in polls:
+        poll.cancel()
+    await asyncio.gather(*polls, return_exceptions=True)
+    assert engine.intake.open == 0
+    assert (await api("GET", "queues")).status == 200
+
+
+async def test_logins_have_a_rate_of_their_own(api: Ask, engine: MemoryEngine) -> None:
+    engine.intake = Intake(IntakeLimits(login_rate=1), asyncio.get_running_loop().call_soon)
+    assert (await api("POST", "login", json={"client": "a"})).status == 201
+    answer = await api("POST", "login", json={"client": "a"})
+    assert (answer.status, answer.code) == (429, "rate_limited")
+    assert (await api("GET", "queues")).status == 200
+
+
+async def test_many_requests_at_once_leave_the_loop_to_probes(
+    api: Ask, handler: ApiHandler
+) -> None:
+    """A probe that comes last is answered before most of them."""
+    answered: list[str] = []
+
+    async def request(number: int) -> None:
+        assert (await api("GET", "queues")).status == 200
+        answered.append("request")
+
+    async def probe() -> None:
+        assert (await ask(handler, "GET", "/healthz")).status == 200
+        answered.append("probe")
+
+    await asyncio.gather(*(request(number) for number in range(200)), probe())
+    assert answered.index("probe") <= 2 * HTTP_ROUND
+    assert len(answered) == 201

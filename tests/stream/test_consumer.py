@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from queues.engines import install
+from queues.engines.intake import Intake, IntakeLimits
 from queues.engines.memory import MemoryEngine
 from queues.protocol.frames import JSON
 from queues.stream.consumer import StreamConsumer
@@ -113,3 +114,27 @@ async def test_a_stop_of_a_connection_that_is_gone_ends_quietly(
     connection.error = error("It is gone.")
     engine.close()
     await asyncio.wait_for(connection.task, 5)
+
+
+@pytest.mark.parametrize(
+    ("limits", "why", "code"),
+    [
+        (IntakeLimits(connections=1), "too_many_connections", 4004),
+        (IntakeLimits(connection_rate=1), "rate_limited", 4005),
+    ],
+)
+async def test_one_that_is_not_let_in_hears_why(
+    engine: MemoryEngine, limits: IntakeLimits, why: str, code: int
+) -> None:
+    engine.intake = Intake(limits, asyncio.get_running_loop().call_soon)
+    first, second = Connection(), Connection()
+    await first.until_sent(1)
+    await asyncio.wait_for(second.task, 5)
+    kinds = [message["type"].partition(".")[2] for message in second.sent]
+    assert kinds == ["accept", "send", "close"]
+    last: Any = JSON.read_anything(second.sent[1]["text"])
+    assert (last["closing"]["code"], last["closing"]["retry_after"]) == (why, 1)
+    assert (second.sent[2]["code"], second.sent[2]["reason"]) == (code, why)
+    first.leave()
+    await asyncio.wait_for(first.task, 5)
+    assert engine.intake.open == 0

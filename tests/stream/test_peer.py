@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from queues.core.messages import Draft
+from queues.engines.intake import STREAM_ROUND, Intake, IntakeLimits
 from queues.engines.memory import MemoryEngine
 from queues.protocol import frames
 from queues.protocol.frames import JSON, MSGPACK
@@ -584,3 +585,89 @@ async def test_what_was_not_sent_ends_with_its_session(
     await asyncio.sleep(0)
     assert not peer._undelivered
     assert (await engine.inspect_queue("big")).ready == 9
+
+
+# -- turns and pace ---------------------------------------------------------------------------
+
+
+def pings(count: int, first: int = 0) -> bytes:
+    return MSGPACK.encode([{"op": "ping", "ref": first + number} for number in range(count)])
+
+
+def answered(client: Client) -> int:
+    """How many answers there are to read now."""
+    found = 0
+    for frame in client.peer.data_to_send():
+        items = MSGPACK.read_anything(frame)
+        found += len(items) if isinstance(items, list) else 1
+    return found
+
+
+async def test_a_flood_of_one_does_not_keep_another_waiting(
+    engine: MemoryEngine, clock: FakeClock
+) -> None:
+    flooding, modest = Client(engine, clock), Client(engine, clock)
+    flooding.peer.receive(pings(1_000))
+    modest.peer.receive(pings(1))
+    assert answered(flooding) == module.TURN
+    assert answered(modest) == 1
+
+
+async def test_very_many_together_leave_the_loop_to_others(
+    engine: MemoryEngine, clock: FakeClock
+) -> None:
+    """In one turn of the loop no more is begun than a round allows, and nobody is forgotten."""
+    clients = [Client(engine, clock) for _ in range(100)]
+    for client in clients:
+        client.peer.receive(pings(40))
+    done = [answered(client) for client in clients]
+    assert sum(done) == STREAM_ROUND
+    for _ in range(2 * 4_000 // STREAM_ROUND):
+        await asyncio.sleep(0)
+        now = [answered(client) for client in clients]
+        assert sum(now) <= STREAM_ROUND + module.TURN
+        assert max(now) <= module.TURN
+        done = [before + more for before, more in zip(done, now, strict=True)]
+    assert done == [40] * 100
+
+
+async def test_a_batch_counts_as_its_messages(server: Client, client: Client) -> None:
+    batch = [{"payload": "x"}] * 100
+    sends = [{"op": "send_many", "ref": n, "queue": "q", "messages": batch} for n in range(3)]
+    client.peer.receive(MSGPACK.encode(sends))
+    assert answered(client) == 1
+    server.peer.receive(pings(200))
+    turns = 0
+    while not answered(client):
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 4, "what it has taken beyond its turn, others get first"
+
+
+async def test_one_that_is_too_fast_waits_and_is_refused_nothing(clock: FakeClock) -> None:
+    engine = MemoryEngine(clock=clock)
+    engine.intake = Intake(IntakeLimits(operation_rate=100), asyncio.get_running_loop().call_soon)
+    client = Client(engine, clock)
+    began = asyncio.get_running_loop().time()
+    client.peer.receive(pings(150))
+    found = answered(client)
+    async with asyncio.timeout(10):
+        while found < 150:
+            await asyncio.sleep(0.01)
+            found += answered(client)
+    assert asyncio.get_running_loop().time() - began > 0.3
+    assert not engine.intake.streams.others_wait
+    client.peer.lost()
+    engine.close()
+
+
+async def test_too_many_logins_are_refused_and_the_connection_goes_on(
+    engine: MemoryEngine, clock: FakeClock
+) -> None:
+    engine.intake = Intake(IntakeLimits(login_rate=1), asyncio.get_running_loop().call_soon)
+    client = Client(engine, clock)
+    assert "session" in await client.one(op="login", client="a")
+    await client.one(op="logout")
+    assert await client.one(op="login", client="a") == "rate_limited"
+    clock.advance(1)
+    assert "session" in await client.one(op="login", client="a")
