@@ -44,11 +44,9 @@ class Changes:
         self.added: dict[int, Message] = {}
         self.changed: dict[int, Message] = {}
         self.removed: set[int] = set()
+        """To be deleted before the others are written: one that was restored may be in both."""
         self.keys: dict[tuple[str, str], KeptKey | None] = {}
         """By queue and key; None for those that are forgotten."""
-
-    def __bool__(self) -> bool:
-        return bool(self.queues or self.added or self.changed or self.removed or self.keys)
 
     def queue(self, name: str, queue: Queue | None) -> None:
         """A queue is new, changed or gone."""
@@ -56,9 +54,8 @@ class Changes:
         self.position += 1
 
     def add(self, message: Message) -> None:
-        """A message is new."""
+        """A message is new, or restored."""
         self.position += 1
-        self.removed.discard(message.id)
         self.added[message.id] = message
         message.position = self.position
 

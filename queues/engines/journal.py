@@ -17,7 +17,6 @@ import logging
 import math
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -75,11 +74,15 @@ class Journal:
         self._on_trouble = on_trouble
         self._loop = asyncio.get_running_loop()
         self._thread = _Thread()
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._writing: Changes | None = None
         """What is being written, or is to be tried again,"""
         self._batch: Batch | None = None
-        """and the same as rows."""
+        """the same as rows,"""
+        self._waiting: list[asyncio.Future[None]] = []
+        """and who waits for it."""
+        self._waiting_for_next: list[asyncio.Future[None]] = []
+        self._taken = 0
+        """The last change that a batch has taken."""
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._reserved = 0
@@ -132,7 +135,8 @@ class Journal:
             return
         changes = self._switch.changes
         assert changes is not None
-        if not changes and (hurry or not self._uses_up()):
+        # What came and went leaves nothing to write, but somebody may wait for it.
+        if changes.position == self._taken and (hurry or not self._uses_up()):
             return
         if hurry:
             self._begin()
@@ -157,9 +161,11 @@ class Journal:
         switch = self._switch
         changes = switch.changes
         assert changes is not None
-        switch.changes = Changes(changes.position)
-        self._writing = changes
         self._batch = batch_of(changes, self._highest() + BLOCK if self._uses_up() else None)
+        self._writing = changes
+        self._taken = changes.position
+        switch.changes = Changes(changes.position)
+        self._waiting, self._waiting_for_next = self._waiting_for_next, []
         self._write()
 
     def _write(self) -> None:
@@ -198,10 +204,10 @@ class Journal:
             self._why = None
             self._switch.store_down = False
             logger.warning("The journal is written again.")
-        while self._waiting and self._waiting[0][0] <= batch.position:
-            _, waiting = self._waiting.popleft()
+        for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
+        self._waiting = []
         self._on_safe()
         self.nudge()
         if self._stopping is not None and self._batch is None and not self._stopping.done():
@@ -218,22 +224,25 @@ class Journal:
         self._on_trouble()
 
     def _refuse_all(self) -> None:
-        while self._waiting:
-            _, waiting = self._waiting.popleft()
+        for waiting in (*self._waiting, *self._waiting_for_next):
             if not waiting.done():
                 waiting.set_exception(unavailable())
+        self._waiting, self._waiting_for_next = [], []
 
     # -- waiting ------------------------------------------------------------------------------
 
-    async def safe(self, position: float) -> None:
+    async def safe(self, position: int) -> None:
         """Wait until a change may be told. Raises StoreUnavailable."""
         if position <= self.position:
             return
         if self.failing or self._stopped:
             raise unavailable()
         future = self._loop.create_future()
-        self._waiting.append((int(position), future))
-        self.nudge()
+        if position <= self._taken:
+            self._waiting.append(future)
+        else:
+            self._waiting_for_next.append(future)
+            self.nudge()
         await future
 
     def changed_queue(self, name: str) -> int:

@@ -42,7 +42,9 @@ from queues.core.errors import (
     CallTimeout,
     HandlerFailed,
     InvalidName,
+    MessageNotFound,
     NotRunning,
+    QueueNotFound,
     ShuttingDown,
     Superseded,
     SwitchError,
@@ -187,6 +189,7 @@ class MemoryEngine(Engine):
             wait.trouble = unavailable()
             wait.then(wait)
             self._switch.leave_call(wait, now=self._clock.now())
+        self._settle()
 
     async def _safely(self, operation: Callable[..., T], *args: Any, **fields: Any) -> T:
         """Do something, and answer when what it changed is safe."""
@@ -460,9 +463,15 @@ class MemoryEngine(Engine):
     async def destroy_queue(
         self, name: str, *, session: str | None = None, undo_for: float = 0.0
     ) -> UndoInfo | None:
-        return await self._safely(
-            self._switch.destroy_queue, name, token=session, undo_for=undo_for
-        )
+        try:
+            return await self._safely(
+                self._switch.destroy_queue, name, token=session, undo_for=undo_for
+            )
+        except QueueNotFound:
+            # Who asks again may rely on that.
+            if self._journal is not None:
+                await self._journal.safe(self._journal.changed_queue(name))
+            raise
 
     async def purge_queue(
         self,
@@ -577,7 +586,12 @@ class MemoryEngine(Engine):
         )
 
     async def drop_message(self, name: str, id: int, *, session: str | None = None) -> None:
-        await self._safely(self._switch.drop_message, name, id, token=session)
+        try:
+            await self._safely(self._switch.drop_message, name, id, token=session)
+        except MessageNotFound:
+            if self._journal is not None:
+                await self._journal.safe(self._journal.removed([id]))
+            raise
 
     async def pause_queue(self, name: str, *, session: str | None = None) -> QueueInfo:
         return await self._safely(self._switch.pause_queue, name, token=session)

@@ -165,8 +165,12 @@ class Store:
 
     def __init__(self, alias: str = "default") -> None:
         self._alias = alias
+        self._path: str | None = None
+        """Where the database is, if it is a file,"""
+        self._file: tuple[int, int] | None = None
+        """which one,"""
         self._lock: int | None = None
-        """The file that says who uses a database in a file,"""
+        """the file beside it that says who uses it,"""
         self._backend: int | None = None
         """and the process of PostgreSQL that does, where it is one."""
         self._marks: set[int] = set()
@@ -181,6 +185,7 @@ class Store:
         """
         try:
             self._check()
+            self._find_file()
             patience = time.monotonic() + HANDOVER_TIME
             while not self._claim():
                 if time.monotonic() > patience:
@@ -234,6 +239,24 @@ class Store:
                     "be with “sqlite3 FILE .recover”."
                 )
 
+    def _find_file(self) -> None:
+        connection = connections[self._alias]
+        if connection.vendor == "sqlite":
+            with connection.cursor() as cursor:
+                # Empty if it is in memory.
+                self._path = cursor.execute("PRAGMA database_list").fetchone()[2] or None
+        self._file = self._identity()
+
+    def _identity(self) -> tuple[int, int] | None:
+        """What tells a file from another that takes its place."""
+        if self._path is None:
+            return None
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
     def _mark(self) -> int:
         row = StoredMark.objects.using(self._alias).filter(pk=1).first()
         return 0 if row is None else row.number
@@ -244,9 +267,7 @@ class Store:
         connection: Any = connections[self._alias]
         if connection.vendor == "postgresql":
             return self._claim_server(connection)
-        if connection.vendor == "sqlite" and not connection.is_in_memory_db():
-            return self._claim_file(f"{connection.settings_dict['NAME']}.lock")
-        return True
+        return self._path is None or self._claim_file(f"{self._path}.lock")
 
     def _claim_file(self, path: str) -> bool:
         if self._lock is not None:
@@ -370,6 +391,12 @@ class Store:
         """Write a batch in one transaction. Raises what the database raises, and StoreLost."""
         alias = self._alias
         try:
+            if self._identity() != self._file:
+                # What is written to a file that nobody finds is lost, and opening makes a new one.
+                raise StoreLost(
+                    f"The database file {self._path} was moved or replaced. Put it back, or "
+                    "restart the switch to go on with what is there now."
+                )
             if connections[alias].connection is None:
                 self._return()
             if batch.mark is not None:
@@ -395,12 +422,13 @@ class Store:
         alias = self._alias
         if batch.mark is not None:
             _put(StoredMark, [StoredMark(id=1, number=batch.mark)], "id", alias)
+        # Before the others are written: see Changes.removed.
+        for ids in _chunks(batch.messages_gone):
+            StoredMessage.objects.using(alias).filter(id__in=ids).delete()
         _put(StoredQueue, batch.queues, "name", alias)
         for messages in _portions(batch.messages):
             _put(StoredMessage, messages, "id", alias)
         _put(StoredKey, batch.keys, "name", alias)
-        for ids in _chunks(batch.messages_gone):
-            StoredMessage.objects.using(alias).filter(id__in=ids).delete()
         keys = [_key_name(queue, key) for queue, key in batch.keys_gone]
         for names in _chunks(keys):
             StoredKey.objects.using(alias).filter(name__in=names).delete()
