@@ -23,6 +23,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 MACHINE = "tests/core/test_switch_machine.py"
+#: For patches with a name that begins with j: what must survive a restart.
+RESTARTS = "tests/core/test_changes.py"
 COPIED = (
     "queues/__init__.py",
     "queues/core",
@@ -31,6 +33,8 @@ COPIED = (
     "tests/core/__init__.py",
     "tests/core/model.py",
     MACHINE,
+    "tests/core/program.py",
+    RESTARTS,
 )
 PATIENCE = 300.0
 FAILED_ASSERTION = re.compile(r"tests/core/\w+\.py:\d+: (AssertionError|assert )")
@@ -69,7 +73,7 @@ def apply(patch: Path, to: Path) -> str | None:
     return None if done.returncode == 0 else f"does not apply: {done.stderr.strip()[:200]}"
 
 
-def run_machine(folder: Path) -> tuple[int | None, str]:
+def run_test(folder: Path, *tests: str) -> tuple[int | None, str]:
     """The exit code of pytest (None: out of patience) and its output."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider"]
     environment = {
@@ -81,7 +85,7 @@ def run_machine(folder: Path) -> tuple[int | None, str]:
     }
     try:
         done = subprocess.run(
-            [*command, MACHINE],
+            [*command, *tests],
             check=False,
             cwd=folder,
             env=environment,
@@ -113,10 +117,11 @@ def attempt(patch: Path | None) -> Trial:
         folder = Path(name).resolve()
         copy_sources(folder)
         if patch is None:
-            code, output = run_machine(folder)
+            code, output = run_test(folder, MACHINE, RESTARTS)
             fault = None if code == 0 else f"fails without a patch:\n{output[-4000:]}"
         else:
-            fault = apply(patch, folder) or judge(*run_machine(folder))
+            test = RESTARTS if patch.stem.startswith("j") else MACHINE
+            fault = apply(patch, folder) or judge(*run_test(folder, test))
     label = "(no patch)" if patch is None else patch.stem
     return Trial(label, fault, time.perf_counter() - start)
 
