@@ -24,6 +24,7 @@ PARTS = {
     "memory": "memory",
     "slow": "slow",
     "watching": "watching",
+    "verdicts": "verdicts",
 }
 
 

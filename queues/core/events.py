@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 EventKind = Literal[
     "login",
@@ -38,8 +38,14 @@ EventKind = Literal[
     "restored",
 ]
 
-#: What one event takes beside its text: object, numbers and ring slot, rounded up.
-EVENT_OVERHEAD = 200
+#: Bytes of memory that an event takes at most: the entry, its numbers and its place in the ring,
+EVENT_OVERHEAD = 224
+#: what comes with each text,
+TEXT_OVERHEAD = 64
+#: with each character of one that is not ASCII, as four bytes and again in UTF-8,
+WIDE = 8
+#: and with a request that was made for another one, which can be looked up.
+CALL_OVERHEAD = 256
 #: Characters of a payload that a "sent" event shows,
 SUMMARY_LENGTH = 80
 #: and those that it keeps, so that it can be seen whether there were more.
@@ -87,6 +93,15 @@ class TracePage:
     dropped: int
 
 
+class Origin(NamedTuple):
+    """When a message was sent, where to, by whom, and for which request."""
+
+    at: float
+    queue: str
+    client: str | None
+    parent: int | None
+
+
 def summary(payload: str) -> str:
     """The beginning of a payload, in one short piece."""
     return payload if len(payload) <= SUMMARY_LENGTH else payload[: SUMMARY_LENGTH - 1] + "…"
@@ -104,7 +119,12 @@ class Trace:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._ring: deque[_Entry] = deque()
+        self._made: dict[int, _Entry] = {}
+        """How requests were sent that were made for others."""
+        self._made_for: dict[int, list[int]] = {}
+        """These requests, the oldest first, by what they were made for."""
         self.bytes = 0
+        """Memory that the events take, at most; what they share counts for each."""
         self.on_event: Callable[[], None] | None = None
         """What is called after the next event."""
 
@@ -134,19 +154,36 @@ class Trace:
         """Append an event and drop as many of the oldest as the bounds ask for."""
         size = EVENT_OVERHEAD
         if queue is not None:
-            size += len(queue)  # names are ASCII
+            size += TEXT_OVERHEAD + len(queue)  # names are ASCII
         if client is not None:
-            size += len(client) if client.isascii() else len(client.encode())
+            size += TEXT_OVERHEAD + len(client) * (1 if client.isascii() else WIDE)
         if detail is not None:
-            size += len(detail) if detail.isascii() else len(detail.encode())
+            size += TEXT_OVERHEAD + len(detail) * (1 if detail.isascii() else WIDE)
+        if parent is not None:
+            size += CALL_OVERHEAD
         ring = self._ring
-        ring.append((size, at, kind, queue, message, client, detail, parent))
+        entry = (size, at, kind, queue, message, client, detail, parent)
+        ring.append(entry)
+        if parent is not None and message is not None:
+            self._made[message] = entry
+            self._made_for.setdefault(parent, []).append(message)
         self._next += 1
         self.bytes += size
         while self.bytes > self._max_bytes or len(ring) > self._max_events:
-            self.bytes -= ring.popleft()[0]
+            oldest = ring.popleft()
+            self.bytes -= oldest[0]
+            if oldest[7] is not None:
+                self._forget_call(oldest[4], oldest[7])
         if self.on_event is not None:
             self.on_event()
+
+    def _forget_call(self, message: int | None, parent: int) -> None:
+        if message is not None:
+            del self._made[message]
+            calls = self._made_for[parent]
+            del calls[0]
+            if not calls:
+                del self._made_for[parent]
 
     def after(self, number: int, limit: int) -> TraceReport:
         """At most ``limit`` events with a larger number than ``number``."""
@@ -186,21 +223,26 @@ class Trace:
         entries = enumerate(islice(self._ring, skip, None), first + skip)
         return [_event(n, entry) for n, entry in entries if entry[2] in kinds]
 
-    def parents(self) -> dict[int, int]:
-        """The requests that sent messages were made for, as their senders said. O(events kept)."""
-        return {e[4]: e[7] for e in self._ring if e[7] is not None and e[4] is not None}
+    def made_for(self, message: int) -> list[int]:
+        """The requests that were made for another one, as their senders said, oldest first."""
+        return self._made_for.get(message, [])
 
-    def sent(self, messages: Container[int]) -> dict[int, Event]:
-        """How some messages were sent, by id. O(events kept)."""
-        numbered = enumerate(self._ring, self._next - len(self._ring))
-        return {
-            entry[4]: _event(number, entry)
-            for number, entry in numbered
-            if entry[4] is not None and entry[4] in messages and entry[2] == "sent"
-        }
+    def origin(self, message: int) -> Origin | None:
+        """How a request was sent that was made for another one; None if it was not, or is
+        forgotten."""
+        entry = self._made.get(message)
+        return None if entry is None else _origin(entry)
+
+    def sent(self, message: int) -> Origin | None:
+        """How a message was sent, if that is remembered. O(events kept)."""
+        return next((_origin(e) for e in self._ring if e[4] == message and e[2] == "sent"), None)
 
 
 _Entry = tuple[int, float, EventKind, str | None, int | None, str | None, str | None, int | None]
+
+
+def _origin(entry: _Entry) -> Origin:
+    return Origin(at=entry[1], queue=entry[3] or "", client=entry[5], parent=entry[7])
 
 
 def _event(number: int, entry: _Entry) -> Event:

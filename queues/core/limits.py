@@ -33,7 +33,7 @@ class Limits:
     total_bytes: int = 2**30
     """Payloads, headers, ids and remembered keys of all messages together."""
     trace_events: int = 20_000
-    trace_bytes: int = 8 * 2**20
+    trace_bytes: int = 12 * 2**20
     key_window: float = 300.0
     """Seconds for which a key is remembered."""
     undo_bytes: int = 64 * 2**20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ from .messages import Message, State, parent_of
 from .sessions import Session
 from .undo import MOST_KEPT
 from .verdict import explain_message, explain_queue, explain_session, overdue, service_status
-from .waits_for import WaitsFor
+from .waits_for import MOST_VISITED_IN_ALL, WaitsFor
 
 if TYPE_CHECKING:
     from .queue import Queue
@@ -45,8 +46,9 @@ MAX_NAMES = 100
 MAX_SERVERS = 20
 #: Messages that a search looks at for one page.
 MAX_SEARCHED = 20_000
-#: Calls that are told because something is wrong with them, of this many that waited longest.
+#: Calls that are told because something is wrong with them.
 MAX_STUCK = 20
+#: Calls, or held messages, that are looked at because they have been there longest.
 MAX_LOOKED_AT = 100
 #: Depth and size of a tree of calls.
 MAX_DEPTH = 10
@@ -134,7 +136,8 @@ def session_info(switch: Switch, session: Session, waits: WaitsFor, now: float) 
         for m in islice(session.held.values(), MAX_MESSAGES)
         if m.hold is not None
     ]
-    called = (r for m in session.held.values() for r in waits.calls_of(m))
+    some = islice(session.held.values(), MAX_LOOKED_AT) if switch.children else ()
+    called = (r for m in some for r in waits.calls_of(m))
     return SessionInfo(
         id=session.id,
         client=session.client,
@@ -179,7 +182,7 @@ def page_of_queues(
 
     names = heapq.nsmallest(limit + 1, filter(wanted, switch.queues))
     page = names[:limit]
-    waits = WaitsFor(switch, now)
+    waits = WaitsFor(switch, now, visits=MOST_VISITED_IN_ALL)
     return QueueList(
         queues=[queue_info(switch, switch.queues[n], waits, now) for n in page],
         next=page[-1] if len(names) > limit else None,
@@ -223,8 +226,9 @@ def page_of_messages(
 def _in_order(queue: Queue, state: State | None, after: int) -> Iterator[Message]:
     """Messages in one state, or in any, by id."""
 
-    def sorted_part(part: Mapping[int, Message]) -> list[Message]:
-        return [part[id] for id in sorted(id for id in part if id > after)]
+    def sorted_part(part: Mapping[int, Message]) -> Iterator[Message]:
+        ids = sorted(part)
+        return (part[id] for id in islice(ids, bisect_right(ids, after), None))
 
     parts: list[Iterable[Message]] = []
     if state is None or state is State.READY:
@@ -293,7 +297,7 @@ def diagnostics(switch: Switch, now: float) -> Diagnostics:
 
     persistent = [queue for queue in switch.queues.values() if queue.owner is None]
     shown = heapq.nsmallest(MAX_SERVICES, persistent, key=urgency)
-    waits = WaitsFor(switch, now)
+    waits = WaitsFor(switch, now, visits=MOST_VISITED_IN_ALL)
     services = []
     for queue in shown:
         consumers = switch.consumers.get(queue.name)
@@ -368,30 +372,34 @@ def call_tree(switch: Switch, id: int) -> CallTree | None:
     Of those that have ended only the trace knows. What callers say about parents need not be true:
     a request is shown once, below the first that claims it.
     """
-    parents = switch.trace.parents()
-    made: dict[int, list[int]] = {}
-    for request, parent in parents.items():
-        made.setdefault(parent, []).append(request)
+    trace, messages = switch.trace, switch.messages
+
+    def parent(id: int) -> int | None:
+        if (message := messages.get(id)) is not None:
+            return parent_of(message.headers)
+        origin = trace.origin(id)
+        return None if origin is None else origin.parent
 
     path = [id]
-    while len(path) <= MAX_DEPTH:
-        message = switch.messages.get(path[-1])
-        above = parents.get(path[-1]) if message is None else parent_of(message.headers)
-        if above is None or above in path:
-            break
-        made.setdefault(above, []).append(path[-1])
+    while len(path) <= MAX_DEPTH and (above := parent(path[-1])) is not None and above not in path:
         path.append(above)
-    sent = switch.trace.sent(path)
-    while len(path) > 1 and path[-1] not in sent and path[-1] not in switch.messages:
-        del path[-1]  # there never was such a request, or it is forgotten
     root = path[-1]
+    sent = trace.origin(root) or (None if root in messages else trace.sent(root))
+    if len(path) > 1 and root not in messages and sent is None:
+        path.pop()  # there never was such a request, or it is forgotten
+        root = path[-1]
+        sent = trace.origin(root)
 
+    on_path = dict(zip(path[1:], path, strict=False))
     calls: dict[int, list[int]] = {root: []}
     level = [root]
     for _ in range(MAX_DEPTH):
         below = []
         for each in level:
-            for call in sorted({*made.get(each, ()), *switch.children.get(each, ())}):
+            found = {*_first(trace.made_for(each)), *_first(switch.children.get(each, ()))}
+            if each in on_path:
+                found.add(on_path[each])
+            for call in sorted(found):
                 if call not in calls and (len(calls) < MAX_CALLS or call in path):
                     calls[call] = []
                     calls[each].append(call)
@@ -399,18 +407,17 @@ def call_tree(switch: Switch, id: int) -> CallTree | None:
         level = below
     if len(calls) == 1:
         return None
-    sent = switch.trace.sent(calls)
 
     def tree(id: int) -> CallTree:
-        message = switch.messages.get(id)
+        message = messages.get(id)
         below = [tree(call) for call in calls[id]]
         if message is None:
-            event = sent.get(id)
+            origin = sent if id == root else trace.origin(id)
             return CallTree(
                 id=id,
-                queue="" if event is None else event.queue or "",
-                sent_at=None if event is None else event.at,
-                caller=None if event is None else event.client,
+                queue="" if origin is None else origin.queue,
+                sent_at=None if origin is None else origin.at,
+                caller=None if origin is None else origin.client,
                 state=None,
                 holder=None,
                 waiting=False,
@@ -429,3 +436,8 @@ def call_tree(switch: Switch, id: int) -> CallTree | None:
         )
 
     return tree(root)
+
+
+def _first(calls: Iterable[int]) -> Iterable[int]:
+    """As many of the calls as a tree has room for."""
+    return islice(calls, MAX_CALLS)

@@ -102,7 +102,7 @@ from .sessions import Consumers, Departure, Session, Subscription
 from .undo import MOST_KEPT, Removed
 from .verdict import explain_ended, explain_message, queue_full, without_server
 from .waits import CallWait, Stream, TraceWait, TransferWait, Wait
-from .waits_for import WaitsFor
+from .waits_for import MOST_VISITED_IN_ALL, WaitsFor
 
 #: Looking a member up in its enumeration takes longer than what is done with it.
 _HELD = State.HELD
@@ -1943,7 +1943,7 @@ class Switch:
     def waits_for(self, *, now: float) -> WaitGraph:
         """Who waits for whom."""
         self.advance(now)
-        return WaitsFor(self, now).graph()
+        return WaitsFor(self, now, visits=MOST_VISITED_IN_ALL).graph()
 
     def diagnostics(self, *, now: float) -> Diagnostics:
         """The whole switch at ``now``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from .messages import Message, State, ready_since
@@ -161,7 +162,7 @@ def _of_message(
         if queue.paused_at is not None:
             yield _paused(queue, now)
         if waits.locked(message):
-            yield _deadlock(waits.circle(message), now)
+            yield _deadlock(message, waits, now)
         if gone:
             yield _caller_gone(message, now)
         consumers = switch.consumers.get(message.queue)
@@ -169,7 +170,7 @@ def _of_message(
     else:
         assert message.hold is not None
         if waits.locked(message):
-            yield _deadlock(waits.circle(message), now)
+            yield _deadlock(message, waits, now)
         elif follow and len(chain := waits.chain(message)) > 1:
             yield _waiting_on_call(switch, chain, waits, now)
         if gone:
@@ -255,12 +256,22 @@ def _paused(queue: Queue, now: float) -> Verdict:
     )
 
 
-def _deadlock(circle: list[Message], now: float) -> Verdict:
+def _deadlock(message: Message, waits: WaitsFor, now: float) -> Verdict:
+    """The circle that a locked message waits in, or for; all that do are told the same."""
+    circle = waits.circle(message)
+    first = circle[0].id
+    told = waits.told.get(first)
+    if told is None:
+        told = waits.told[first] = _circle(circle, now)
+    return told
+
+
+def _circle(circle: list[Message], now: float) -> Verdict:
     names = list(dict.fromkeys(m.queue for m in circle))
     since = max(m.hold.since if m.hold is not None else ready_since(m) for m in circle)
-    steps = [_step(m, after) for m, after in zip(circle, circle[1:] + circle[:1], strict=True)]
-    if len(steps) > MOST_STEPS:
-        steps[MOST_STEPS:] = [f"and so on, over {_count(len(circle), 'message')}"]
+    steps = [_step(m, n) for m, n in islice(pairwise([*circle, circle[0]]), MOST_STEPS)]
+    if len(circle) > MOST_STEPS:
+        steps.append(f"and so on, over {_count(len(circle), 'message')}")
     who = f"{_names(names)} wait for each other" if len(names) > 1 else f"{names[0]} calls itself"
     return Verdict(
         code="deadlock",
@@ -485,7 +496,7 @@ def _ready(
 
 
 def _some(messages: dict[int, Message]) -> list[Message]:
-    return [message for _, message in zip(range(MOST_EVIDENCE), messages.values(), strict=False)]
+    return list(islice(messages.values(), MOST_EVIDENCE))
 
 
 def without_server(
@@ -720,7 +731,7 @@ def explain_session(switch: Switch, session: Session, waits: WaitsFor, now: floa
 
 def _of_session(switch: Switch, session: Session, waits: WaitsFor, now: float) -> Iterator[Verdict]:
     # The oldest hand-over first; those beyond would tell nothing new.
-    held = [m for _, m in zip(range(MOST_EVIDENCE), session.held.values(), strict=False)]
+    held = list(islice(session.held.values(), MOST_EVIDENCE))
     locked = next((m for m in held if waits.locked(m)), None)
     waiting = next((m for m in held if waits.calls_of(m)), None)
     evidence = {
@@ -732,7 +743,7 @@ def _of_session(switch: Switch, session: Session, waits: WaitsFor, now: float) -
         "lease": session.lease,
     }
     if locked is not None:
-        yield _deadlock(waits.circle(locked), now)
+        yield _deadlock(locked, waits, now)
     elif waiting is not None and len(chain := waits.chain(waiting)) > 1:
         yield _waiting_on_call(switch, chain, waits, now)
     if (session.subscriptions or held) and overdue(session, now):

@@ -10,6 +10,7 @@ queue that is paused or has no servers, a server that holds nothing or may be pu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
@@ -20,69 +21,68 @@ from .sessions import Session
 
 if TYPE_CHECKING:
     from .switch import Switch
+    from .verdict import Verdict
 
 #: Seconds for which a ready message may wait for a server that pulls, and is about to ask for it.
 PATIENCE = 1.0
-#: Messages and queues that one look may visit; beyond, nothing is proved.
-MOST_VISITED = 5_000
+#: Servers, messages and calls that are looked at together to find deadlocks; beyond, none is
+#: proved. It bounds the time that a verdict takes.
+MOST_VISITED = 500
+#: The same where much is explained at once.
+MOST_VISITED_IN_ALL = 20_000
+#: Calls made for one message that are looked at.
+MOST_CALLS = 100
 #: Messages in a chain that is told.
 LONGEST_CHAIN = 20
 #: Edges that a graph shows.
 MOST_EDGES = 200
 
 _id = attrgetter("id")
+#: A held message by its id, what is ready in a queue by its name, or all that a session holds.
+_Node = int | str | Session
 
 
 class WaitsFor:
     """What ``switch`` waits for at one instant. It changes nothing, and holds for that instant."""
 
-    def __init__(self, switch: Switch, now: float) -> None:
+    def __init__(self, switch: Switch, now: float, *, visits: int | None = None) -> None:
         self._switch = switch
         self._now = now
-        self._locked: dict[int | str, bool] = {}
-        """Whether a message, by its id, or the head of a queue, by its name, is locked."""
+        self._visits = MOST_VISITED if visits is None else visits
+        """How much may still be looked at."""
+        self._locked: dict[_Node, bool] = {}
+        self._needs: dict[_Node, list[_Node]] = {}
+        """What has to go on before a node can: for a message all of it, else any of it."""
+        self._needed: dict[int, list[int]] = {}
+        """The calls that stand behind the needs of a held message, one for each."""
         self._calls: dict[int, list[Message]] = {}
-        self._in_front: dict[str, list[Message] | None] = {}
+        self._circles: dict[int, list[Message]] = {}
+        self.told: dict[int, Verdict] = {}
+        """What has been said about circles, by the first message of each."""
+        self._in_front: dict[str, Message | None] = {}
 
     def calls_of(self, message: Message) -> list[Message]:
         """The requests whose replies the handler of a held message waits for, oldest first."""
         found = self._calls.get(message.id)
         if found is None:
-            found = self._calls[message.id] = self._find_calls(message)
+            found = self._calls[message.id] = sorted(self._calls_made(message), key=_id)
         return found
 
-    def _find_calls(self, message: Message) -> list[Message]:
+    def _calls_made(self, message: Message) -> list[Message]:
+        """The same in any order."""
         calls = self._switch.children.get(message.id)
         hold = message.hold
-        if not calls or hold is None:
+        if calls is None or hold is None:
             return []
+        self._visits -= min(len(calls), MOST_CALLS)
+        found = []
+        since = hold.since
         messages = self._switch.messages
-        # Whoever held the message before may still wait for calls of his own.
-        made = [id for id, since in islice(calls.items(), MOST_VISITED) if since >= hold.since]
-        return [messages[id] for id in sorted(made) if id in messages]
-
-    def _servers_hold(self, name: str) -> list[Message] | None:
-        """What all servers of a queue hold, where they can take nothing before some of that is
-        finished, and where each of these waits for a call; else None."""
-        if name not in self._in_front:
-            self._in_front[name] = self._find_in_front(name)
-        return self._in_front[name]
-
-    def _find_in_front(self, name: str) -> list[Message] | None:
-        consumers = self._switch.consumers.get(name)
-        if consumers is None or self._switch.queues[name].paused_at is not None:
-            return None
-        found: list[Message] = []
-        for session in consumers.sessions.values():
-            subscription = session.subscriptions[name]
-            pushed = session.stream is not None and subscription.held < subscription.credit
-            if pushed or not session.held:
-                return None
-            for message in session.held.values():
-                if len(found) == MOST_VISITED or not self.calls_of(message):
-                    return None
-                found.append(message)
-        return found or None
+        for id, at in islice(calls.items(), MOST_CALLS):
+            # Whoever held the message before may still wait for calls of his own.
+            if at >= since and id in messages:
+                found.append(messages[id])
+        return found
 
     # -- deadlocks ----------------------------------------------------------------------------
 
@@ -90,46 +90,86 @@ class WaitsFor:
         """Whether the message can never go on by itself: it waits in, or for, a circle of calls."""
         if not self._switch.children:
             return False
-        if message.id not in self._locked:
-            self._look(message.id)
-        return self._locked[message.id]
+        node = self._node(message)
+        if node is None:
+            return False
+        if node not in self._locked:
+            self._look(node)
+        return self._locked[node]
 
     def circle(self, message: Message) -> list[Message]:
         """The circle that a locked message waits in or for, beginning with its smallest id."""
-        path: list[Message] = []
-        places: dict[int, int] = {}
-        while message.id not in places:
-            places[message.id] = len(path)
-            path.append(message)
-            message = min((m for m in self._after(message) if self.locked(m)), key=_id)
-        circle = path[places[message.id] :]
-        first = circle.index(min(circle, key=_id))
-        return circle[first:] + circle[:first]
+        self.locked(message)  # unless it is known already
+        messages = self._switch.messages
+        id = message.id
+        path: dict[int, None] = {}
+        while id not in path and id not in self._circles:
+            path[id] = None
+            id = self._locked_after(messages[id])
+        circle = self._circles.get(id)
+        if circle is None:
+            ids = list(path)
+            ids = ids[ids.index(id) :]
+            first = ids.index(min(ids))
+            circle = [messages[each] for each in ids[first:] + ids[:first]]
+        self._circles.update(dict.fromkeys(path, circle))
+        return circle
 
-    def _look(self, start: int) -> None:
-        """Find out for a message, and for all that it may wait for, whether it is locked."""
-        left: dict[int | str, int] = {}
-        """How much of what each waits for has to go on before it can."""
-        before: dict[int | str, list[int | str]] = {}
-        free: list[int | str] = []
-        todo: list[int | str] = [start]
-        seen: set[int | str] = {start}
-        while todo:
-            node = todo.pop()
-            known = self._locked.get(node)
-            if known:
+    def _locked_after(self, message: Message) -> int:
+        """What a locked message waits for in vain: the oldest of it, by its id."""
+        if message.state is State.HELD:
+            needs = zip(self._needs[message.id], self._needed[message.id], strict=True)
+            return min(call for node, call in needs if self._locked[node])
+        return min(self._held(self._needs[message.queue]))
+
+    def _held(self, nodes: list[_Node]) -> Iterator[int]:
+        """The messages that the servers of a queue hold, by their ids, from the queue's needs."""
+        for node in nodes:
+            if isinstance(node, int):
+                yield node
+            elif isinstance(node, Session):
+                yield from (message.id for message in node.held.values())
+
+    def _node(self, message: Message) -> _Node | None:
+        """What stands for a message; None if it may go on."""
+        if message.state is State.HELD:
+            return message.id
+        if message.state is State.READY and not self._may_be_asked_for(message):
+            return message.queue
+        return None
+
+    def _look(self, start: _Node) -> None:
+        """Find out for a node, and for all that it may wait for, whether it is locked."""
+        free: list[_Node] = []
+        known = self._locked
+        seen = {start}
+        todo = [start]
+        for node in todo:
+            if node in known:
+                if not known[node]:
+                    free.append(node)
                 continue
-            needs = self._needs(node) if known is None and len(seen) <= MOST_VISITED else None
+            needs = self._needs[node] = self._find_needs(node)
             if not needs:
                 free.append(node)
-                continue
-            # Of what its servers are busy with a queue needs one to end; a message needs all.
-            left[node] = 1 if isinstance(node, str) else len(needs)
             for other in needs:
-                before.setdefault(other, []).append(node)
                 if other not in seen:
                     seen.add(other)
                     todo.append(other)
+        if free:
+            self._let_go(free, todo)
+        for node in todo:
+            known.setdefault(node, True)
+
+    def _let_go(self, free: list[_Node], nodes: list[_Node]) -> None:
+        """Find out which of the nodes can go on because others can."""
+        left: dict[_Node, int] = {}
+        before: dict[_Node, list[_Node]] = {}
+        for node in nodes:
+            needs = self._needs.get(node, ())
+            left[node] = len(needs) if isinstance(node, int) else 1
+            for other in needs:
+                before.setdefault(other, []).append(node)
         while free:
             node = free.pop()
             self._locked[node] = False
@@ -137,19 +177,68 @@ class WaitsFor:
                 left[waiting] -= 1
                 if left[waiting] == 0:
                     free.append(waiting)
-        for node in seen:
-            self._locked.setdefault(node, True)
 
-    def _needs(self, node: int | str) -> list[int | str]:
-        """What a message or the head of a queue waits for; nothing if it may go on."""
+    def _find_needs(self, node: _Node) -> list[_Node]:
+        """What has to go on before a node can; nothing if it may, or if too much was looked at."""
+        if self._visits < 0:
+            return []
+        if isinstance(node, int):
+            return self._needs_of_message(self._switch.messages[node])
         if isinstance(node, str):
-            return [m.id for m in self._servers_hold(node) or ()]
-        message = self._switch.messages[node]
-        if message.state is State.HELD:
-            return [m.id for m in self.calls_of(message)]
-        if message.state is State.READY and not self._may_be_asked_for(message):
-            return [message.queue]
-        return []
+            return self._needs_of_queue(node)
+        return self._needs_of_session(node)
+
+    def _needs_of_message(self, message: Message) -> list[_Node]:
+        """Of the calls for a held message those that may never end; the others are no obstacle."""
+        needs: list[_Node] = []
+        needed: list[int] = []
+        for call in self._calls_made(message):
+            node = self._node(call)
+            if node is not None:
+                needs.append(node)
+                needed.append(call.id)
+        self._needed[message.id] = needed
+        return needs
+
+    def _needs_of_queue(self, name: str) -> list[_Node]:
+        """What the servers of a queue are busy with: one of it has to be finished before the next
+        message is taken."""
+        switch = self._switch
+        consumers = switch.consumers.get(name)
+        if consumers is None or switch.queues[name].paused_at is not None:
+            return []
+        sessions = consumers.sessions
+        self._visits -= len(sessions)
+        if self._visits < 0:
+            return []
+        needs: list[_Node] = []
+        children = switch.children
+        for session in sessions.values():
+            held = session.held
+            if session.stream is not None:
+                subscription = session.subscriptions[name]
+                if subscription.held < subscription.credit:
+                    return []
+            if len(held) != 1:
+                if not held:
+                    return []
+                needs.append(session)
+                continue
+            (message,) = held.values()
+            if message.id not in children:
+                return []
+            needs.append(message.id)
+        return needs
+
+    def _needs_of_session(self, session: Session) -> list[_Node]:
+        """All that a session holds: one of it has to be finished."""
+        held = session.held
+        self._visits -= len(held)
+        if self._visits < 0:
+            return []
+        children = self._switch.children
+        needs: list[_Node] = [m.id for m in held.values() if m.id in children]
+        return needs if len(needs) == len(held) else []
 
     def _may_be_asked_for(self, message: Message) -> bool:
         if self._now - ready_since(message) >= PATIENCE:
@@ -165,18 +254,34 @@ class WaitsFor:
         chain = [message]
         seen = {message.id}
         while len(chain) < LONGEST_CHAIN:
-            after = min(self._after(chain[-1]), key=_id, default=None)
+            after = self._oldest_after(chain[-1])
             if after is None or after.id in seen:
                 break
             chain.append(after)
             seen.add(after.id)
         return chain
 
-    def _after(self, message: Message) -> list[Message]:
-        """What a held message waits for, all of it, or a ready one, any of it."""
+    def _oldest_after(self, message: Message) -> Message | None:
+        """The oldest of what a held message, or a ready one, waits for."""
         if message.state is State.READY:
-            return self._servers_hold(message.queue) or []
-        return self.calls_of(message)
+            name = message.queue
+            if name not in self._in_front:
+                self._in_front[name] = self._find_in_front(name)
+            return self._in_front[name]
+        return next(iter(self.calls_of(message)), None)
+
+    def _find_in_front(self, name: str) -> Message | None:
+        """The oldest message that the servers of a queue hold, where they can take nothing before
+        one is finished, and where each waits for a call."""
+        messages = self._switch.messages
+        needs = self._needs.get(name)
+        if needs is None:
+            needs = self._needs[name] = self._find_needs(name)
+        most = max(0, self._visits)
+        held = [messages[id] for id in islice(self._held(needs), most + 1)]
+        if not held or len(held) > most or not all(map(self.calls_of, held)):
+            return None
+        return min(held, key=_id)
 
     # -- for people ---------------------------------------------------------------------------
 

@@ -1,6 +1,19 @@
+import tracemalloc
+from collections.abc import Callable
+
+import msgspec
 import pytest
 
-from queues.core.events import EVENT_OVERHEAD, SUMMARY_LENGTH, Event, Trace, summary
+from queues.core.events import (
+    CALL_OVERHEAD,
+    EVENT_OVERHEAD,
+    SUMMARY_LENGTH,
+    TEXT_OVERHEAD,
+    WIDE,
+    Origin,
+    Trace,
+    summary,
+)
 
 ROOMY = 2**20
 
@@ -42,7 +55,7 @@ def test_the_oldest_go_when_they_take_too_many_bytes() -> None:
     assert numbers(trace, 0) == [1, 2, 3]
     trace.add(0.0, "sent", "q", None, "éb", "c")
     assert numbers(trace, 0) == [3, 4]
-    assert trace.bytes == 2 * EVENT_OVERHEAD + 5
+    assert trace.bytes == 2 * EVENT_OVERHEAD + 3 * TEXT_OVERHEAD + 2 + 2 * WIDE
 
 
 def test_an_event_larger_than_the_bound_is_not_kept() -> None:
@@ -109,12 +122,26 @@ def test_pages_back_in_time(
 
 
 def test_how_messages_were_sent_and_for_what() -> None:
-    trace = Trace(first=1, max_events=9, max_bytes=ROOMY)
+    trace = Trace(first=1, max_events=4, max_bytes=ROOMY)
     trace.add(1.0, "sent", "p", 5, "cli", "x")
     trace.add(2.0, "sent", "q", 7, "server", "x", 5)
     trace.add(3.0, "delivered", "q", 7, "other")
-    assert trace.parents() == {7: 5}
-    assert trace.sent({7, 8}) == {7: Event(2, 2.0, "sent", "q", 7, "server", "x", 5)}
+    trace.add(4.0, "sent", "q", 9, "server", "x", 5)
+    assert trace.made_for(5) == [7, 9]
+    assert trace.made_for(7) == []
+    assert trace.origin(7) == trace.sent(7) == Origin(2.0, "q", "server", 5)
+    assert trace.origin(5) is None
+    assert trace.sent(5) == Origin(1.0, "p", "cli", None)
+    assert trace.bytes > 4 * EVENT_OVERHEAD + 2 * CALL_OVERHEAD
+    for _ in range(2):
+        trace.add(5.0, "acked")
+    assert trace.made_for(5) == [9]
+    assert trace.origin(7) is None
+    assert trace.sent(7) is None
+    for _ in range(2):
+        trace.add(6.0, "acked")
+    assert trace.made_for(5) == []
+    assert trace.origin(9) is None
 
 
 def test_last_is_that_of_the_newest_or_before_the_first() -> None:
@@ -126,3 +153,75 @@ def test_a_summary_is_short() -> None:
     assert summary("x" * SUMMARY_LENGTH) == "x" * SUMMARY_LENGTH
     cut = summary("x" * (SUMMARY_LENGTH + 1))
     assert cut == "x" * (SUMMARY_LENGTH - 1) + "…"
+
+
+# -- the budget -----------------------------------------------------------------------------------
+
+#: The first id of a switch is larger, and so an object of its own.
+IDS = 2**51
+SMILE = "\N{GRINNING FACE}"
+
+
+def short(trace: Trace, number: int) -> None:
+    trace.add(number + 0.5, "login")
+
+
+def shared(trace: Trace, number: int) -> None:
+    trace.add(number + 0.5, "delivered", "orders", IDS + number, "server")
+
+
+def all_its_own(trace: Trace, number: int) -> None:
+    name = f"call.{IDS + number}"
+    trace.add(number + 0.5, "sent", name, IDS + number, f"client {number}", f"payload {number}")
+
+
+def wide(trace: Trace, number: int) -> None:
+    detail = "x" * SUMMARY_LENGTH + chr(ord(SMILE) + number % 50)
+    trace.add(number + 0.5, "sent", "orders", IDS + number, f"{number}{SMILE}", detail)
+
+
+def latin(trace: Trace, number: int) -> None:
+    trace.add(number + 0.5, "sent", "orders", IDS + number, f"é {number}", "é" * SUMMARY_LENGTH)
+
+
+def called(trace: Trace, number: int) -> None:
+    all_its_own(trace, 2 * number)
+    text = str(number)
+    trace.add(number + 0.5, "sent", text, IDS + 2 * number + 1, text, text, IDS + 2 * number)
+
+
+def called_by_one(trace: Trace, number: int) -> None:
+    text = str(number)
+    trace.add(number + 0.5, "sent", text, IDS + number, text, text, IDS - 1)
+
+
+@pytest.mark.parametrize(
+    "add",
+    [short, shared, all_its_own, wide, latin, called, called_by_one],
+    ids=lambda f: f.__name__,
+)
+def test_the_trace_takes_no_more_memory_than_it_counts(
+    add: Callable[[Trace, int], None],
+) -> None:
+    """Twice as many events pass as there is room for: what was dropped is given back, too."""
+    budget = 2**20
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        trace = Trace(first=IDS, max_events=10**6, max_bytes=budget)
+        most = 0
+        for number in range(2 * budget // EVENT_OVERHEAD):
+            add(trace, number)
+            assert trace.bytes <= budget
+            # A text that is not ASCII keeps its UTF-8 form once it has been encoded.
+            msgspec.json.encode(trace.before(None, 2).events)
+            if number % 64 == 0:
+                most = max(most, tracemalloc.get_traced_memory()[0] - before - trace.bytes)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    slack = 16 * 2**10  # blocks of the ring, and what the test itself keeps
+    assert most <= slack
+    assert after - before <= budget + slack
+    assert trace.bytes > budget - 2_000
+    assert trace.dropped > 0

@@ -289,6 +289,38 @@ def test_beyond_so_many_nothing_is_proved(scene: Scene, monkeypatch: pytest.Monk
     assert locked(scene) == []
 
 
+def hold_many_with_calls(scene: Scene, count: int) -> list[int]:
+    """The requests to one server that makes a call to its own service for each."""
+    token = scene.server("alice", "a", "b")
+    held = [scene.ask("a").call.request for _ in range(count)]
+    assert scene.ids(token, limit=count) == held
+    for id in held:
+        scene.ask("b", inside=id, token=token)
+    stand_still(scene)
+    return held
+
+
+@pytest.mark.parametrize(
+    ("visits", "proved", "told"), [(41, True, 4), (30, False, 4), (15, False, 2)]
+)
+def test_a_session_that_holds_much_is_looked_at_as_far_as_allowed(
+    scene: Scene, visits: int, proved: bool, told: int
+) -> None:
+    held = hold_many_with_calls(scene, 20)
+    look = WaitsFor(scene.switch, scene.now, visits=visits)
+    assert look.locked(message(scene, held[0])) is proved
+    look = WaitsFor(scene.switch, scene.now, visits=visits)
+    assert len(look.chain(message(scene, held[1]))) == told
+
+
+def test_only_so_many_calls_of_one_message_are_looked_at(scene: Scene) -> None:
+    alice = scene.server("alice", "a")
+    first = scene.serve(alice, "a")
+    calls = [scene.ask("b", inside=first).call.request for _ in range(waits_for.MOST_CALLS + 5)]
+    found = waits(scene).calls_of(message(scene, first))
+    assert [each.id for each in found] == calls[: waits_for.MOST_CALLS]
+
+
 def test_what_has_been_found_out_is_not_looked_for_again(scene: Scene) -> None:
     ids = two_in_a_circle(scene)
     look = waits(scene)
