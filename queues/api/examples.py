@@ -148,7 +148,7 @@ MESSAGE: dict[str, Any] = {
     "due_at": None,
     "cause": None,
 }
-MESSAGE_LIST = {"messages": [MESSAGE], "next": None}
+MESSAGE_LIST = {"messages": [MESSAGE], "next": None, "stopped": False}
 TRANSFER = {
     "after": MESSAGE_ID + 1,
     "timeout": 20,

@@ -231,6 +231,8 @@ class MessageList:
     messages: list[MessageInfo]
     next: int | None
     """Where the search has got to, if there may be more. A page of a search may be empty."""
+    stopped: bool = False
+    """Whether the search has looked at as much as one page may before the page was full."""
 
 
 @dataclass(slots=True, kw_only=True)

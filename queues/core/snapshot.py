@@ -44,8 +44,9 @@ MAX_SESSIONS = 100
 MAX_MESSAGES = 20
 MAX_NAMES = 100
 MAX_SERVERS = 20
-#: Messages that a search looks at for one page.
+#: Messages, and bytes of them, that a search looks at for one page.
 MAX_SEARCHED = 20_000
+MAX_SEARCHED_BYTES = 4 * 2**20
 #: Calls that are told because something is wrong with them.
 MAX_STUCK = 20
 #: Calls, or held messages, that are looked at because they have been there longest.
@@ -201,15 +202,20 @@ def page_of_messages(
 
     They are fewer than ``limit`` where they have many bytes beside their payloads, which are cut.
     ``search`` asks for those that have this text in the payload, the correlation id, a header, the
-    key or the names of sender and holder; at most MAX_SEARCHED are looked at for one page.
+    key or the names of sender and holder. It stops when it has looked at MAX_SEARCHED messages or
+    MAX_SEARCHED_BYTES of them.
     """
     page: list[Message] = []
     room = MAX_BATCH_BYTES
+    unseen = MAX_SEARCHED_BYTES
     last = after
+    stopped = False
     for looked_at, message in enumerate(_in_order(queue, state, after)):
         if search is not None:
-            if looked_at == MAX_SEARCHED:
+            if looked_at == MAX_SEARCHED or (unseen < 0 and looked_at):
+                stopped = True
                 break
+            unseen -= message.size
             if not _has(message, search):
                 last = message.id
                 continue
@@ -220,7 +226,8 @@ def page_of_messages(
         last = message.id
     else:
         return MessageList(messages=[message_info(m, caller_of(m)) for m in page], next=None)
-    return MessageList(messages=[message_info(m, caller_of(m)) for m in page], next=last)
+    found = [message_info(m, caller_of(m)) for m in page]
+    return MessageList(messages=found, next=last, stopped=stopped)
 
 
 def _in_order(queue: Queue, state: State | None, after: int) -> Iterator[Message]:

@@ -327,3 +327,47 @@ def test_a_queue_tells_who_serves_it(scene: Scene) -> None:
     assert report.timing is None  # nobody measures here
     with pytest.raises(QueueNotFound):
         scene.explain_queue("none")
+
+
+def found_in_pages(scene: Scene, search: str) -> tuple[list[int], list[bool]]:
+    """The messages on all pages of a search, and which pages stopped early."""
+    found: list[int] = []
+    stopped: list[bool] = []
+    after: int | None = 0
+    while after is not None:
+        page = scene.browse("q", after=after, search=search, limit=10)
+        found += [m.id for m in page.messages]
+        stopped.append(page.stopped)
+        after = page.next
+    return found, stopped
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "pages"),
+    [
+        ("MAX_SEARCHED", 3, [True, True, False]),
+        ("MAX_SEARCHED_BYTES", 250, [True, True, False]),
+        ("MAX_SEARCHED_BYTES", 1, [True] * 8 + [False]),
+        ("MAX_SEARCHED_BYTES", 10_000, [False]),
+    ],
+)
+def test_a_search_stops_after_many_messages_and_goes_on_where_it_stopped(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, pages: list[bool]
+) -> None:
+    scene.create_queue("q")
+    ids = [scene.put("q", text.ljust(100)) for text in "abaabaaab"]
+    # One whose headers are long counts with them.
+    scene.drop_message("q", ids[4])
+    ids[4] = scene.put("q", "b", headers={"h": "x" * 98})
+    monkeypatch.setattr(snapshot, bound, value)
+    found, stopped = found_in_pages(scene, "b")
+    assert found == [ids[1], ids[8], ids[4]]
+    assert stopped == pages
+
+
+def test_a_page_that_is_full_has_not_stopped(scene: Scene) -> None:
+    scene.create_queue("q")
+    ids = [scene.put("q", "needle") for _ in range(3)]
+    page = scene.browse("q", search="needle", limit=2)
+    assert (len(page.messages), page.next, page.stopped) == (2, ids[1], False)
+    assert scene.browse("q", limit=2).stopped is False
