@@ -8,7 +8,7 @@ CONSTRAINTS ?= constraints.txt
 PORT ?= 8080
 BIN := $(VENV)/bin
 
-.PHONY: help install run admin-user test tools lint mutants fuzz bench clean
+.PHONY: help install run admin-user test tools lint mutants fuzz fuzz-api soak bench clean
 
 help:
 	@echo "make run         set up and serve on http://127.0.0.1:$(PORT)"
@@ -17,6 +17,8 @@ help:
 	@echo "make lint        formatting, lint, types, import contracts"
 	@echo "make mutants     break each promise of the core; the property test must notice"
 	@echo "make fuzz        a million wrong frames to each parser"
+	@echo "make fuzz-api    Schemathesis against a switch, 300 examples for each operation"
+	@echo "make soak        ten minutes of clients that come, go and die"
 	@echo "make bench       measure, as ratios against controls run in the same minutes (BENCH=--help)"
 	@echo "make clean       remove the environment (the database in var/ stays)"
 
@@ -66,6 +68,15 @@ bench: $(VENV)/installed-bench
 
 fuzz: $(VENV)/installed-dev
 	$(BIN)/python -m tests.protocol.test_frames
+
+fuzz-api: $(VENV)/installed-dev
+	SWITCH_FUZZ_EXAMPLES=$${SWITCH_FUZZ_EXAMPLES:-300} \
+	SWITCH_FUZZ_SEED=$${SWITCH_FUZZ_SEED:-$$(date +%s)} \
+		$(BIN)/python -m pytest -s tests/acceptance/test_schema_fuzz.py
+
+soak: $(VENV)/installed-dev
+	SWITCH_SOAK_SECONDS=$${SWITCH_SOAK_SECONDS:-600} \
+		$(BIN)/python -m pytest -s tests/acceptance/test_soak.py
 
 clean:
 	rm -rf $(VENV)

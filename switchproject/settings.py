@@ -119,7 +119,8 @@ REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Message switch",
     "DESCRIPTION": "Named queues, blocking polls, and RPC in one request. "
-    "Every refusal is an object with a stable `code` and a plain `detail`.",
+    "Every refusal is an object with a stable `code` and a plain `detail`. "
+    "Nothing is coerced: a whole number has no fraction, not even `.0`.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

@@ -10,18 +10,30 @@ from drf_spectacular.openapi import AutoSchema
 
 from queues.core import errors
 from queues.core.errors import InternalError, SwitchError
+from queues.core.limits import Limits
 from queues.core.queue import NAME_PATTERN
+from queues.engines import running_engine
 from queues.sites import CrossSite
 
 from . import examples
-from .errors import InvalidHost, UnsupportedMediaType
+from .errors import InvalidHost, NotFound, UnsupportedMediaType
 from .operation import Operation, operation_of
 
 REF = "#/components/schemas/{name}"
 
-_PARAMETERS = {
-    "name": {"type": "string", "pattern": f"^{NAME_PATTERN}$"},
+_NO_NAMES = {"not": {"enum": [".", ".."]}}
+_PARAMETERS: dict[str, dict[str, Any]] = {
+    "name": {"type": "string", "pattern": f"^{NAME_PATTERN}$", **_NO_NAMES},
     "id": {"type": "integer", "minimum": 0},
+}
+#: What a type checks by itself.
+_FURTHER = {
+    "Move": {
+        "not": {
+            "required": ["ids", "state"],
+            "properties": {"ids": {"type": "array"}, "state": {"type": "string"}},
+        }
+    }
 }
 
 
@@ -83,7 +95,7 @@ class OperationSchema(AutoSchema):
             "summary": declared.summary,
             "description": " ".join(declared.description.split()),
             "tags": [_tag(path)],
-            "responses": _responses(declared),
+            "responses": _responses(declared, by_id="id" in names),
         }
         if parameters:
             described["parameters"] = parameters
@@ -121,11 +133,13 @@ def _request_body(declared: Operation) -> dict[str, Any]:
         content["application/json"]["example"] = declared.request_example
     if declared.payload_form is not None:
         content["text/plain"] = {"schema": {"type": "string"}, "example": "hello"}
-    required = declared.payload_form is not None or bool(schema.get("required"))
+    form = _named[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else {}
+    # No body at all is an empty payload, or a form whose fields all have their defaults.
+    required = declared.payload_form is None and bool(form.get("required"))
     return {"content": content, "required": required}
 
 
-def _responses(declared: Operation) -> dict[str, Any]:
+def _responses(declared: Operation, *, by_id: bool) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, kind in declared.answers.items():
         response: dict[str, Any] = {"description": "Done."}
@@ -138,7 +152,8 @@ def _responses(declared: Operation) -> dict[str, Any]:
                 response["content"]["text/plain"] = {"schema": {"type": "string"}}
         responses[str(status)] = response
     by_status: dict[int, list[type[SwitchError]]] = {}
-    for error in (*declared.errors, *_everywhere(declared)):
+    # What is no number leads nowhere.
+    for error in (*declared.errors, *_everywhere(declared), *((NotFound,) if by_id else ())):
         known = by_status.setdefault(error.status, [])
         if error not in known:
             known.append(error)
@@ -195,6 +210,15 @@ def add_components(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     """Put the types into the document. A hook of drf-spectacular."""
     (_,), refusal = msgspec.json.schema_components([Refusal], ref_template=REF)
     components = result.setdefault("components", {})
-    components["schemas"] = dict(sorted({**_named, **refusal}.items()))
+    schemas = {**_named, **refusal}
+    if "PolicyChange" in schemas:
+        engine = running_engine()
+        most = (Limits() if engine is None else engine.limits).queue_length
+        fields = schemas["PolicyChange"]["properties"]
+        fields["max_length"] = {**fields["max_length"], "maximum": most}
+    for name, further in _FURTHER.items():
+        if name in schemas:
+            schemas[name] = {**schemas[name], **further}
+    components["schemas"] = dict(sorted(schemas.items()))
     components["securitySchemes"] = {"session": {"type": "http", "scheme": "bearer"}}
     return result

@@ -35,7 +35,10 @@ MAX_PAGE = 1_000
 Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Ids = Annotated[list[Id], Meta(max_length=MAX_LIST)]
 # "$" alone would let a trailing newline pass.
-Name = Annotated[str, Meta(pattern=f"^{NAME_PATTERN}$(?!\\n)")]
+Name = Annotated[
+    str,
+    Meta(pattern=f"^{NAME_PATTERN}$(?!\\n)", extra_json_schema={"not": {"enum": [".", ".."]}}),
+]
 Label = Annotated[str, Meta(min_length=1, max_length=255)]
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT)]
 Seconds = Annotated[float, Meta(gt=0, le=MAX_SECONDS)]
