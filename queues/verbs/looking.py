@@ -79,7 +79,8 @@ def _tail(console: Console, options: argparse.Namespace) -> int:
                 continue
             away = False
             if page.dropped:
-                console.say(f"{page.dropped} events were lost in between")
+                lost = "event was" if page.dropped == 1 else "events were"
+                console.say(f"{page.dropped} {lost} lost in between")
             _write_events(console, page.events)
             after = page.next
     return 0
