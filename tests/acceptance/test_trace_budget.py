@@ -29,7 +29,7 @@ def get(server: Server, path: str) -> str:
 
 
 def plain(page: str) -> str:
-    return " ".join(re.sub(r"<[^>]*>", "", page).split())
+    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
 
 
 def flood(client: Client, count: int = LIMITS.trace_events + 1_000) -> None:
