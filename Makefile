@@ -8,7 +8,7 @@ CONSTRAINTS ?= constraints.txt
 PORT ?= 8080
 BIN := $(VENV)/bin
 
-.PHONY: help install run admin-user test tools lint mutants fuzz fuzz-api soak bench clean
+.PHONY: help install run admin-user test tools lint mutants fuzz fuzz-api soak crash bench clean
 
 help:
 	@echo "make run         set up and serve on http://127.0.0.1:$(PORT)"
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz        a million wrong frames to each parser"
 	@echo "make fuzz-api    Schemathesis against a switch, 300 examples for each operation"
 	@echo "make soak        ten minutes of clients that come, go and die"
+	@echo "make crash       kill the switch 300 times with SQLite, 50 with PostgreSQL: nothing is lost"
 	@echo "make bench       measure, as ratios against controls run in the same minutes (BENCH=--help)"
 	@echo "make clean       remove the environment (the database in var/ stays)"
 
@@ -77,6 +78,10 @@ fuzz-api: $(VENV)/installed-dev
 soak: $(VENV)/installed-dev
 	SWITCH_SOAK_SECONDS=$${SWITCH_SOAK_SECONDS:-600} \
 		$(BIN)/python -m pytest -s tests/acceptance/test_soak.py
+
+crash: $(VENV)/installed-dev
+	SWITCH_CRASH_KILLS=300 SWITCH_CRASH_POSTGRES_KILLS=50 \
+		$(BIN)/python -m pytest -s tests/acceptance/test_crash.py
 
 clean:
 	rm -rf $(VENV)

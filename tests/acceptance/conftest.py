@@ -64,6 +64,15 @@ class Server:
         }
         self.process: subprocess.Popen[bytes]
 
+    def migrate(self) -> None:
+        """Make the tables in its database."""
+        subprocess.run(
+            [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
+            check=True,
+            cwd=ROOT,
+            env=self._env,
+        )
+
     def start(self, *, wait: bool = True) -> None:
         """Start the process; wait until it takes requests, if asked to."""
         application = "switchproject.asgi:application"

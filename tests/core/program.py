@@ -90,6 +90,7 @@ class NaiveTables:
             switch.load_queue(name, policy, created_at, paused_at)
         alive = [m for m in self.messages.values() if m.death is None]
         dead = [m for m in self.messages.values() if m.death is not None]
+        assert {m.queue for m in self.messages.values()} <= switch.queues.keys()
         for message in sorted(alive, key=lambda m: m.id):
             state = State.DELAYED if message.state is State.DELAYED else State.READY
             due_at = message.due_at if state is State.DELAYED else None
@@ -97,6 +98,7 @@ class NaiveTables:
         for message in sorted(dead, key=lambda m: m.death.number if m.death else 0):
             switch.load_message(replace(message))
         for (queue_name, key), kept in self.keys.items():
+            assert queue_name in switch.queues, "a key of a queue that is gone"
             switch.load_key(queue_name, key, replace(kept))
 
     def alive(self) -> dict[int, str]:
