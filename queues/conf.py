@@ -28,7 +28,7 @@ from queues.stream.listener import parse_address
 
 DEFAULT_UNDO_SECONDS = 600.0
 #: Highest number of connections, and rate.
-MOST_INTAKE = 10**9
+MOST_INTAKE = 2**40
 
 
 def limits() -> Limits:
@@ -56,7 +56,7 @@ def intake() -> IntakeLimits:
             raise ImproperlyConfigured(
                 f"SWITCH_INTAKE: {name!r} is none of {', '.join(sorted(known))}."
             )
-        count = name == "connections"
+        count = name in ("connections", "receiving_bytes")
         try:
             number = int(value) if count else float(value)
         except (TypeError, ValueError, OverflowError):

@@ -127,7 +127,7 @@ def diagnostics(report: Diagnostics, paint: Paint) -> Iterator[str]:
                 yield from _service(service, report.now, paint)
     if report.services_left_out:
         yield ""
-        yield f"{report.services_left_out} more services are not shown."
+        yield left_out(report.services_left_out, "service")
     overdue = [session for session in report.sessions if session.overdue]
     if overdue:
         yield ""
@@ -316,7 +316,7 @@ def top(report: Diagnostics, paint: Paint) -> Iterator[str]:
         level = service.queue.verdict.level
         yield paint(level, _LEVELS[level]) + line.removeprefix(level)
     if report.services_left_out:
-        yield f"{report.services_left_out} more services are not shown."
+        yield left_out(report.services_left_out, "service")
 
 
 _TOP_HEADER = (
@@ -343,6 +343,11 @@ def _top_row(service: ServiceInfo, now: float) -> tuple[str, ...]:
 def _short(seconds: float) -> str:
     """A time that may be very short."""
     return duration(seconds) if seconds >= 1 else f"{seconds * 1_000:.1f} ms"
+
+
+def left_out(number: int, what: str) -> str:
+    """How many of something are not shown."""
+    return f"{_count(number, f'more {what}')} {'is' if number == 1 else 'are'} not shown."
 
 
 def _count(number: int, what: str) -> str:

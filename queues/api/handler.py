@@ -75,7 +75,7 @@ class ApiHandler:
 
     async def _respond(self, scope: Scope, receive: Receive, intake: Intake | None) -> HttpResponse:
         try:
-            body = await _read_body(receive)
+            body = await _read_body(receive, intake)
             if intake is not None:
                 await _turn(intake.requests)
             try:
@@ -139,18 +139,26 @@ async def _turn(turns: Turns) -> None:
     await future
 
 
-async def _read_body(receive: Receive) -> bytes:
-    """The whole body, also of a chunked request. Raises PayloadTooLarge, ClientGone."""
+async def _read_body(receive: Receive, intake: Intake | None) -> bytes:
+    """The whole body, also of a chunked request. Raises PayloadTooLarge, TooManyConnections,
+    ClientGone."""
     chunks: list[bytes] = []
-    size = 0
+    size = kept = 0
     more = True
-    while more and size <= MAX_BODY:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        more = message.get("more_body", False)
+    try:
+        while more and size <= MAX_BODY:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            more = message.get("more_body", False)
+            if more and intake is not None:
+                added, kept = size - kept, size
+                intake.receive(added)
+    finally:
+        if kept and intake is not None:
+            intake.receive(-kept)
     if size > MAX_BODY:
         raise PayloadTooLarge(f"A request body may have at most {MAX_BODY} bytes.")
     return b"".join(chunks)

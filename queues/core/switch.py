@@ -100,7 +100,7 @@ from .meter import Meter
 from .queue import KEY_OVERHEAD, KeyRecord, Policy, Queue, check_name
 from .sessions import Consumers, Departure, Session, Subscription
 from .undo import MOST_KEPT, Removed
-from .verdict import explain_ended, explain_message, queue_full, without_server
+from .verdict import counted, explain_ended, explain_message, queue_full, without_server
 from .waits import CallWait, Stream, TraceWait, TransferWait, Wait
 from .waits_for import MOST_VISITED_IN_ALL, WaitsFor
 
@@ -222,7 +222,9 @@ class Switch:
         """
         self.advance(now)
         if len(self.sessions) >= self.limits.sessions:
-            raise TooManySessions(f"The switch has {self.limits.sessions} sessions.")
+            raise TooManySessions(
+                f"The switch has {counted(self.limits.sessions, 'session')}, its limit."
+            )
         session = Session(self._number(), token, client, lease, now, now, now + lease)
         self.sessions[token] = session
         self._deadlines.set((Due.LEASE_ENDS, token), now + lease)
@@ -685,7 +687,9 @@ class Switch:
         if name in self.calls:
             raise NameTaken(f"{name} is the reply address of a call.")
         if len(self.queues) >= self.limits.queues:
-            raise TooManyQueues(f"The switch has {self.limits.queues} queues.")
+            raise TooManyQueues(
+                f"The switch has {counted(self.limits.queues, 'queue')}, its limit."
+            )
         if owner is None:
             self._check_store()
         queue = self.queues[name] = Queue(name, policy, owner, now)
@@ -717,7 +721,7 @@ class Switch:
         consumers = self.consumers.get(queue.name)
         if consumers is not None and not consumers.sessions:
             del self.consumers[queue.name]
-        self._emit(now, "queue_destroyed", queue.name, None, client, f"{dropped} messages")
+        self._emit(now, "queue_destroyed", queue.name, None, client, counted(dropped, "message"))
 
     # -- sending ------------------------------------------------------------------------------
 
@@ -770,7 +774,7 @@ class Switch:
             queue.refused += 1
             queue.refused_at = now
             raise QueueFull(
-                f"{queue.name} holds {queue.length} messages, its max_length.",
+                f"{queue.name} holds {counted(queue.length, 'message')}, its max_length.",
                 verdict=queue_full(queue, now),
             )
         size = self._checked_size(draft, reply_to)
@@ -901,7 +905,7 @@ class Switch:
         if subscription is None:
             if len(session.subscriptions) >= self.limits.subscriptions:
                 raise TooManySubscriptions(
-                    f"The session has {self.limits.subscriptions} subscriptions."
+                    f"The session has {counted(self.limits.subscriptions, 'subscription')}."
                 )
             held = sum(message.queue == name for message in session.held.values())
             session.subscriptions[name] = subscription = Subscription(credit or 0, held)
@@ -1692,7 +1696,7 @@ class Switch:
         length = 0 if queue is None else queue.length
         policy = removed.policy if queue is None else queue.policy
         if length + alive > policy.max_length:
-            raise QueueFull(f"{removed.queue} has no room for {alive} messages.")
+            raise QueueFull(f"{removed.queue} has no room for {counted(alive, 'message')}.")
         created = queue is None
         if queue is None:
             queue = self._create(removed.queue, removed.policy, None, None, now)

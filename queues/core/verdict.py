@@ -135,7 +135,8 @@ def _slow(since: float, now: float) -> Level:
     return "warning" if now - since > SLOW else "ok"
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """So many of something: 1 message, 2,000 messages."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
@@ -195,8 +196,9 @@ def _of_message(
 def _dead(message: Message, now: float) -> Verdict:
     death = message.death
     assert death is not None
+    times = counted(message.delivery_count, "time")
     causes = {
-        "max_deliveries": f"it was handed out {message.delivery_count} times and never acked",
+        "max_deliveries": f"it was handed out {times} and never acked",
         "rejected": "a consumer rejected it",
         "expired": _too_late(handed_out=message.delivery_count > 0),
     }
@@ -271,7 +273,7 @@ def _circle(circle: list[Message], now: float) -> Verdict:
     since = max(m.hold.since if m.hold is not None else ready_since(m) for m in circle)
     steps = [_step(m, n) for m, n in islice(pairwise([*circle, circle[0]]), MOST_STEPS)]
     if len(circle) > MOST_STEPS:
-        steps.append(f"and so on, over {_count(len(circle), 'message')}")
+        steps.append(f"and so on, over {counted(len(circle), 'message')}")
     who = f"{_names(names)} wait for each other" if len(names) > 1 else f"{names[0]} calls itself"
     return Verdict(
         code="deadlock",
@@ -406,8 +408,8 @@ def _about_to_die(message: Message, limit: int, now: float) -> Verdict:
         code="about_to_die",
         level="warning",
         sentence=f"The message has been handed out {message.delivery_count} of at most "
-        f"{limit} times: if {'this' if message.state is State.HELD else 'the next'} hand-over "
-        "comes to nothing, it is dead.",
+        f"{counted(limit, 'time')}: if {'this' if message.state is State.HELD else 'the next'} "
+        "hand-over comes to nothing, it is dead.",
         next_step="See why its holders fail.",
         evidence={
             "delivery_count": message.delivery_count,
@@ -420,7 +422,7 @@ def _about_to_die(message: Message, limit: int, now: float) -> Verdict:
 def _redelivered(message: Message, now: float) -> Verdict:
     assert message.returns is not None
     last = message.returns[-1]
-    times = _count(message.delivery_count, "time")
+    times = counted(message.delivery_count, "time")
     evidence = {
         "delivery_count": message.delivery_count,
         "last_returned_at": last.at,
@@ -461,7 +463,7 @@ def _ready(
         "servers": len(consumers.sessions),
         "delivery_count": message.delivery_count,
     }
-    behind = f"behind {_count(ahead, 'message')}" if ahead else "as the next one"
+    behind = f"behind {counted(ahead, 'message')}" if ahead else "as the next one"
     also: list[Finding] = []
     # In the order of their hand-over: the first is held longest.
     oldest = next(iter(busy.values()), None)
@@ -474,7 +476,7 @@ def _ready(
         evidence["oldest_held"] = oldest.id
         held_for = duration(now - oldest.hold.since)
         holding = (
-            f"{_count(len(busy), 'message')} {_are(len(busy))} held by {_names(holders)}"
+            f"{counted(len(busy), 'message')} {_are(len(busy))} held by {_names(holders)}"
             + (", the oldest" if len(busy) > 1 else "")
             + f" for {held_for}"
         )
@@ -523,7 +525,7 @@ def without_server(
             level="stuck",
             sentence=f"{so_far}{name} has no server any more: the last one, {left.client}, left "
             f"{duration(now - left.at)} ago: {_LEFT[left.reason]}. Servers have subscribed "
-            f"{_count(consumers.ever, 'time')} so far.",
+            f"{counted(consumers.ever, 'time')} so far.",
             next_step=f"Start a server for {name} again.",
             evidence={
                 **evidence,
@@ -675,7 +677,7 @@ def _of_queue(switch: Switch, queue: Queue, waits: WaitsFor, now: float) -> Iter
         yield Verdict(
             code="dead_messages",
             level="warning",
-            sentence=f"{_count(len(queue.dead), 'dead message')} {_are(len(queue.dead))} kept in "
+            sentence=f"{counted(len(queue.dead), 'dead message')} {_are(len(queue.dead))} kept in "
             f"{queue.name}, the first of them for {duration(now - oldest.death.at)}.",
             next_step=f"Mend the cause, then replay them: POST queues/{queue.name}/replay.",
             evidence={"dead": len(queue.dead), "oldest": oldest.id},
@@ -701,13 +703,13 @@ def queue_full(queue: Queue, now: float) -> Verdict:
     refused = ""
     if queue.refused_at is not None:
         refused = (
-            f"; {_count(queue.refused, 'message')} {'was' if queue.refused == 1 else 'were'} "
+            f"; {counted(queue.refused, 'message')} {'was' if queue.refused == 1 else 'were'} "
             f"refused, the last {duration(now - queue.refused_at)} ago"
         )
     return Verdict(
         code="queue_full",
         level="stuck",
-        sentence=f"{queue.name} is full: it holds {queue.length:,} messages, its "
+        sentence=f"{queue.name} is full: it holds {counted(queue.length, 'message')}, its "
         f"max_length{refused}.",
         next_step="Start more servers, let senders wait, or raise max_length: "
         f"PATCH queues/{queue.name}.",
@@ -751,7 +753,7 @@ def _of_session(switch: Switch, session: Session, waits: WaitsFor, now: float) -
             code="silent",
             level="stuck" if held else "warning",
             sentence=f"{session.client} has been silent for {duration(now - session.last_seen)} "
-            f"and holds {_count(len(session.held), 'message')}; it should have asked for more "
+            f"and holds {counted(len(session.held), 'message')}; it should have asked for more "
             f"{duration(now - session.next_transfer_by)} ago.",
             next_step="See what it is doing; it may have crashed or be deadlocked. "
             "Ending the session gives its messages to others.",
@@ -763,7 +765,7 @@ def _of_session(switch: Switch, session: Session, waits: WaitsFor, now: float) -
         yield Verdict(
             code="working",
             level=_slow(first.since, now),
-            sentence=f"{session.client} holds {_count(len(session.held), 'message')}, the oldest "
+            sentence=f"{session.client} holds {counted(len(session.held), 'message')}, the oldest "
             f"for {duration(now - first.since)}.",
             next_step="Wait, or see what it is doing.",
             evidence={**evidence, "oldest_held": held[0].id, "oldest_held_since": first.since},

@@ -57,7 +57,7 @@ class _Box:
     def label(self) -> str:
         """Its name for people."""
         if self.folded:
-            return f"{self.folded} more {self.node.kind}s"
+            return f"{self.folded} more {self.node.kind}" + ("" if self.folded == 1 else "s")
         return plain(self.node.label)
 
 

@@ -226,8 +226,7 @@ def _body(layout: _Layout, current: int | None) -> str:
     parts.append(element("path", class_="lifeline", d=lines, fill="none"))
     parts += _holds(layout, story.holds, current)
     if story.left_out:
-        note = f"{story.left_out} events before these are not shown"
-        parts.append(_text(8, _LINE, note, "calm"))
+        parts.append(_text(8, _LINE, _left_out(story), "calm"))
     elif not story.steps:
         parts.append(_text(8, _LINE, "nothing happened", "calm"))
     for place, step in enumerate(story.steps, 1):
@@ -433,7 +432,7 @@ def mscgen(events: Iterable[Event], around: Iterable[Event] = ()) -> str:
     )
     lines.append(f"  {heads or 'l0'};")
     if story.left_out:
-        lines.append(f'  --- [label="{story.left_out} events before these are not shown"];')
+        lines.append(f'  --- [label="{_left_out(story)}"];')
     if not story.steps:
         lines.append('  --- [label="nothing happened"];')
     for step in story.steps:
@@ -463,3 +462,9 @@ def _quoted(text: str) -> str:
     """Inside the quotes of mscgen: a line break is written ``\\n``, and a quote is escaped."""
     lines = (plain(line).replace("\\", "∖").replace('"', '\\"') for line in text.split("\n"))
     return "\\n".join(lines)
+
+
+def _left_out(story: Story) -> str:
+    if story.left_out == 1:
+        return "1 event before these is not shown"
+    return f"{story.left_out} events before these are not shown"

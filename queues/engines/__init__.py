@@ -6,7 +6,6 @@ request a switch of its own.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -14,7 +13,7 @@ from queues.core.errors import NotRunning
 from queues.core.limits import Limits
 
 from .base import Engine
-from .intake import Intake, IntakeLimits
+from .intake import IntakeLimits
 from .journal import JournalMode
 from .memory import MemoryEngine
 
@@ -41,8 +40,7 @@ def start_engine(
     With a journal it begins with what that has kept; this takes as long as it takes, and raises
     StoreRefused where the database cannot be used.
     """
-    engine = MemoryEngine(limits, journal=journal)
-    engine.intake = Intake(intake, asyncio.get_running_loop().call_soon)
+    engine = MemoryEngine(limits, journal=journal, intake=intake)
     install(engine)
     return engine
 

@@ -45,7 +45,7 @@ from queues.core.metrics import Metrics
 from queues.core.queue import Policy
 from queues.core.waits import Wait
 
-from .intake import Intake
+from .intake import Intake, IntakeLimits
 
 T = TypeVar("T")
 
@@ -87,10 +87,10 @@ class Engine(ABC):
     ShuttingDown once the engine is closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, intake: IntakeLimits | None = None) -> None:
         self.on_close: set[Callable[[], None]] = set()
         """What is called when the engine closes, after what waited has been resumed."""
-        self.intake = Intake(None, asyncio.get_running_loop().call_soon)
+        self.intake = Intake(intake, asyncio.get_running_loop().call_soon)
         """What transports may take on."""
 
     @property

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from queues.core import snapshot
-from queues.core.answers import Health, HealthSample
+from queues.core.answers import Health, HealthSample, Usage
 from queues.core.switch import Switch
 
 from .clock import Clock
@@ -61,8 +61,8 @@ class HealthWatch:
         """The same, the worst of the last minutes."""
         return max((sample.loop_lag for sample in self._samples), default=0.0)
 
-    def report(self, now: float) -> Health:
-        """The health of the switch at ``now``."""
+    def report(self, now: float, intake: list[Usage]) -> Health:
+        """The health of the switch at ``now``, with what of its intake is in use."""
         switch = self._switch
         used = resource.getrusage(resource.RUSAGE_SELF)
         return Health(
@@ -78,7 +78,7 @@ class HealthWatch:
             loop_lag=self.lag,
             worst_loop_lag=self.worst_lag,
             trace_dropped=switch.trace.dropped,
-            usage=snapshot.usage(switch),
+            usage=[*snapshot.usage(switch), *intake],
             history=list(self._samples),
         )
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from queues.core.answers import Usage
 from queues.core.errors import RateLimited, TooManyConnections
 
 from .turns import Turns
@@ -27,6 +28,8 @@ class IntakeLimits:
 
     connections: int = 20_000
     """Streams that are open and HTTP requests under way, together."""
+    receiving_bytes: int = 256 * 2**20
+    """What has come of requests and frames that are not complete, together."""
     connection_rate: float = 2_000.0
     """Streams that one address may open in a second."""
     login_rate: float = 1_000.0
@@ -88,6 +91,8 @@ class Intake:
         """The turns of HTTP requests."""
         self.open = 0
         """Streams and HTTP requests now."""
+        self.receiving = 0
+        """Bytes that are kept until there are more."""
         self._sources: dict[str, _Source] = {}
 
     def connect(self, source: str, now: float) -> None:
@@ -110,6 +115,22 @@ class Intake:
     def login(self, source: str, now: float) -> None:
         """A session is to begin. Raises RateLimited."""
         self._check(self._source(source).logins, "logins", now)
+
+    def receive(self, more: int) -> None:
+        """So many bytes more, or less, of what is not complete are kept.
+
+        Raises TooManyConnections if that is too much; they count all the same.
+        """
+        self.receiving += more
+        if more > 0 and self.receiving > self.limits.receiving_bytes:
+            raise TooManyConnections("Too much is being received at once.", retry_after=1)
+
+    def usage(self) -> list[Usage]:
+        """The limits that something counts against now."""
+        return [
+            Usage(name="connections", used=self.open, limit=self.limits.connections),
+            Usage(name="receiving_bytes", used=self.receiving, limit=self.limits.receiving_bytes),
+        ]
 
     def operations(self) -> Pace:
         """The pace of a new stream."""

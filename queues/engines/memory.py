@@ -61,6 +61,7 @@ from queues.core.waits import CallWait, Stream, Wait
 from .base import Engine, Push, Then
 from .clock import Clock, SystemClock, Timer
 from .health import HealthWatch
+from .intake import IntakeLimits
 from .journal import Journal, JournalMode, unavailable
 from .latency import LatencyMeter
 from .store import Store
@@ -80,9 +81,10 @@ class MemoryEngine(Engine):
         limits: Limits | None = None,
         clock: Clock | None = None,
         journal: JournalMode | None = None,
+        intake: IntakeLimits | None = None,
     ) -> None:
         """Raises StoreRefused where the database of a journal cannot be used."""
-        super().__init__()
+        super().__init__(intake)
         self._loop = asyncio.get_running_loop()
         self._clock = clock or SystemClock()
         now = self._clock.now()
@@ -649,7 +651,7 @@ class MemoryEngine(Engine):
 
     async def health(self) -> Health:
         self.check()
-        return self._health.report(self._clock.now())
+        return self._health.report(self._clock.now(), self.intake.usage())
 
     async def explain(self, id: int) -> MessageReport:
         return self._do(self._switch.explain, id)

@@ -153,6 +153,10 @@ WORDS: dict[str, Word] = {
         "Trace events", "The last things that happened, kept to explain messages."
     ),
     "trace_bytes": Word("Trace bytes", "What these events take."),
+    "connections": Word("Connections", "Open streams, and requests of the API under way."),
+    "receiving_bytes": Word(
+        "Receiving bytes", "What has come of requests and frames that are not complete yet."
+    ),
     # -- trace and waits
     "locked": Word(
         "Locked",

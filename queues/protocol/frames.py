@@ -732,6 +732,11 @@ class LengthPrefixed:
         self._buffer = bytearray()
         self._skip = 0
 
+    @property
+    def kept(self) -> int:
+        """Bytes of a frame that is not complete."""
+        return len(self._buffer)
+
     def receive(self, data: bytes) -> list[bytes | TooLarge]:
         """The frames that are complete now.
 

@@ -34,6 +34,10 @@ logger = logging.getLogger("queues.stream")
 
 #: Connections that the kernel keeps until they are accepted.
 BACKLOG = 4_096
+#: Connections that are accepted in one turn of the loop.
+ACCEPTED_AT_ONCE = 32
+#: Seconds for a client's first frame to be complete.
+PATIENCE = 60.0
 #: Seconds that the last words to a client may take.
 CLOSE_TIME = 1.0
 
@@ -55,12 +59,19 @@ class Listener:
                 listening = _bind_unix(address)
                 self._paths.append(address)
                 server = await loop.create_unix_server(
-                    self._connection, sock=listening, backlog=BACKLOG
+                    self._connection, sock=listening, backlog=ACCEPTED_AT_ONCE
                 )
             else:
                 host, port = address
-                server = await loop.create_server(self._connection, host, port, backlog=BACKLOG)
+                server = await loop.create_server(
+                    self._connection, host, port, backlog=ACCEPTED_AT_ONCE
+                )
             self._servers.append(server)
+            for each in server.sockets:
+                # A loop accepts at once as many as it lets wait, and nobody is served meanwhile:
+                # let more wait than it knows of.
+                with socket.socket(fileno=os.dup(each.fileno())) as listening:
+                    listening.listen(BACKLOG)
 
     def stop(self) -> None:
         """Listen no more. Clients hear from the engine that it stops."""
@@ -89,6 +100,7 @@ class _Connection(ReadingProtocol):
         self._peer: Peer | None = None
         self._transport: asyncio.Transport
         self._flushing = False
+        self._kept = 0
         self._engine: Engine | None = None
         """What has let it in."""
         self._source = ""
@@ -112,6 +124,7 @@ class _Connection(ReadingProtocol):
             self._transport.close()
         else:
             self._engine = engine
+            self._patience = self._loop.call_later(PATIENCE, self.close_if_silent)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -123,6 +136,15 @@ class _Connection(ReadingProtocol):
             # Not ours; maybe not even meant for us.
             self._transport.close()
             return
+        if self._framing.kept != self._kept:
+            more, self._kept = self._framing.kept - self._kept, self._framing.kept
+            try:
+                self._engine.intake.receive(more)
+            except SwitchError as error:
+                codec = JSON if self._peer is None else self._peer.codec
+                self._transport.write(length_prefixed([last_words(codec, error)]))
+                self._transport.close()
+                return
         for frame in frames:
             if isinstance(frame, TooLarge):
                 if self._peer is not None:
@@ -165,7 +187,7 @@ class _Connection(ReadingProtocol):
     def close_if_silent(self) -> None:
         """Close the connection of a client that has never said anything."""
         if self._peer is None:
-            self._transport.close()
+            self._transport.abort()
 
     def eof_received(self) -> bool:
         """See asyncio.Protocol. What has come before is carried out, then the connection closes."""
@@ -179,6 +201,8 @@ class _Connection(ReadingProtocol):
         self._connections.discard(self)
         if self._engine is not None:
             self._engine.intake.leave()
+            self._engine.intake.receive(-self._kept)
+            self._patience.cancel()
         if self._peer is not None:
             self._peer.lost()
 

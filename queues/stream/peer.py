@@ -43,7 +43,7 @@ MOST_WAITING = 8 * 2**20
 #: Seconds that a client over its window gets to read on.
 PATIENCE = 10.0
 #: Bytes of operations that may wait for their turn before nothing more is read.
-MOST_BEHIND = 2**20
+MOST_BEHIND = 256 * 2**10
 #: What is carried out for one client before others get their turn, as ``_weight`` has it.
 TURN = 16
 #: Operations of one client that may be under way at once.
@@ -72,6 +72,7 @@ class Peer:
         self._pace = engine.intake.operations()
         self._wake = wake
         self._caught_up = caught_up
+        self.codec = codec
         self._side = SwitchSide(codec, largest)
         self._loop = asyncio.get_running_loop()
         self._session: str | None = None
@@ -455,18 +456,21 @@ def _key(operation: Any) -> int:
 
 _MAY_WAIT = (frames.Call, frames.Transfer, frames.Trace)
 
-#: What an operation counts for in a turn beside one, where that depends on it.
+#: What an operation counts for in a turn beside one: roughly how many sends take as long.
 _WEIGHT: dict[type, Callable[[Any], int]] = {
     frames.SendMany: lambda o: len(o.messages),
     frames.Transfer: lambda o: len(o.ack) // 8 + len(o.replies),
     frames.Touch: lambda o: len(o.ids) // 8,
     frames.Ack: lambda o: len(o.ids) // 8,
     frames.Nack: lambda o: len(o.ids) // 8,
-    # They look at much.
-    **dict.fromkeys(
-        (frames.Browse, frames.ListQueues, frames.Diagnostics, frames.WaitsFor, frames.Incident),
-        lambda _: TURN - 1,
-    ),
+    frames.Explain: lambda _: 30,
+    frames.ListQueues: lambda o: o.limit // 10,
+    frames.Browse: lambda o: 2_000 if o.search else o.limit // 2,
+    frames.Trace: lambda o: o.limit // 5,
+    frames.Health: lambda _: 100,
+    frames.WaitsFor: lambda _: 100,
+    frames.Diagnostics: lambda _: 200,
+    frames.Incident: lambda _: 2_000,
 }
 
 Begin = Callable[[Engine, Any, str | None], Coroutine[Any, None, Any]]

@@ -183,7 +183,7 @@ def _sessions(console: Console, options: argparse.Namespace) -> int:
         report = client.diagnostics()
     lines = list(text.session_table(report.sessions, report.now, console.paint))
     if report.sessions_left_out:
-        lines.append(f"{report.sessions_left_out} more sessions are not shown.")
+        lines.append(text.left_out(report.sessions_left_out, "session"))
     console.answer(report.sessions, *lines)
     return 0
 

@@ -718,7 +718,12 @@ class Model:
         for holder in holders:
             self.holds_less(holder, name, now)
         self.forget_consumers(name)
-        self.say("queue_destroyed", name, client=client, detail=f"{len(messages)} messages")
+        self.say(
+            "queue_destroyed",
+            name,
+            client=client,
+            detail=f"{len(messages):,} message" + "s" * (len(messages) != 1),
+        )
 
     def purge_queue(
         self,

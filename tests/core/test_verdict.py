@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -7,7 +8,7 @@ from queues.core.errors import MessageNotFound, NoServer, QueueFull, SessionNotF
 from queues.core.events import EventKind, Trace
 from queues.core.messages import Draft, Reply, State
 from queues.core.queue import Policy
-from queues.core.verdict import Verdict, duration, explain_ended
+from queues.core.verdict import Verdict, counted, duration, explain_ended
 
 from .scene import Scene
 
@@ -32,6 +33,9 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
+ONE_AND_MANY = re.compile(r"(?<![\d.,])1 (messages|times|dead messages)\b")
+
+
 def checked(found: Verdict) -> Verdict:
     """What every verdict has to be: whole sentences, and nothing but plain evidence."""
     for text in (found.sentence, found.next_step, *(each.sentence for each in found.also)):
@@ -39,6 +43,7 @@ def checked(found: Verdict) -> Verdict:
         assert "  " not in text
         assert ".." not in text
         assert "None" not in text
+        assert not ONE_AND_MANY.search(text)
     json.dumps(found.evidence)
     codes = [found.code, *(each.code for each in found.also)]
     assert len(set(codes)) == len(codes), "it says the same twice"
@@ -703,3 +708,32 @@ def test_a_session_with_what_it_holds_and_waits_for() -> None:
     assert info.verdict.code == "waiting_on_call"
     with pytest.raises(SessionNotFound):
         scene.explain_session(1)
+
+
+# -- one and many -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 calls"), (1, "1 call"), (1_000, "1,000 calls")]
+)
+def test_so_many_of_something(number: int, said: str) -> None:
+    assert counted(number, "call") == said
+
+
+def test_a_queue_that_holds_one_message_of_one() -> None:
+    scene = Scene()
+    scene.create_queue("q", Policy(max_length=1, max_deliveries=1, max_dead=1))
+    server = scene.server("server", "q")
+    id = scene.put("q")
+    with pytest.raises(QueueFull, match="q holds 1 message, its max_length"):
+        scene.put("q")
+    full = "q is full: it holds 1 message, its max_length; 1 message was refused"
+    assert full in of_queue(scene).sentence
+    scene.take(server)
+    assert "handed out 1 of at most 1 time:" in str(verdict(scene, id).also)
+    of_session(scene, server)
+    scene.nack([id], token=server)
+    assert "handed out 1 time and never acked" in verdict(scene, id).sentence
+    assert "1 dead message is kept" in str(of_queue(scene).also)
+    scene.destroy_queue("q")
+    assert scene.events()[-1] == ("queue_destroyed", None, "1 message")

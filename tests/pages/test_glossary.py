@@ -18,7 +18,7 @@ ASKED = re.compile(r'{% term "(\w+)"')
 
 def test_every_word_is_used_and_every_word_that_is_used_is_there(do: Do[Any]) -> None:
     used = {w for file in TEMPLATES.glob("*.html") for w in ASKED.findall(file.read_text())}
-    used |= {usage.name for usage in do(lambda e: e.diagnostics()).usage}
+    used |= {usage.name for usage in do(lambda e: e.health()).usage}
     assert used == set(WORDS)
 
 
