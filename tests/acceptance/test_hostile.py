@@ -1,0 +1,237 @@
+"""Clients that are up to no good: the switch goes on serving the others, and gives back all that
+they took.
+
+How long the slowest percent of the others' calls took is printed (pytest -s), and what it was
+before: figures for a reader, since on a busy machine anything may be slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from queues.client import AsyncClient, Delivery
+from queues.protocol.frames import MAX_FRAME, MSGPACK, length_prefixed
+
+from .conftest import SERVERS, Server
+from .state import State, until_back
+from .wire import Wire
+
+HEAD = b"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(autouse=True)
+def many_descriptors() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+@pytest.fixture(params=SERVERS)
+def any_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path, request.param)
+    server.start()
+    yield server
+    server.kill()
+    assert "Traceback" not in server.log
+
+
+class Others:
+    """A server and a caller that have nothing to do with it, by plain HTTP and on a stream."""
+
+    def __init__(self) -> None:
+        self.took: list[float] = []
+
+    def slowest(self) -> str:
+        """Milliseconds that the slowest percent took, at least."""
+        took = sorted(self.took)
+        self.took.clear()
+        return f"p99 {took[int(len(took) * 0.99)] * 1e3:.1f} ms of {len(took)}"
+
+
+@asynccontextmanager
+async def served(server: Server) -> AsyncIterator[Others]:
+    """Calls go on and are answered while the block runs, and there were some."""
+    others = Others()
+
+    async def echo(message: Delivery) -> str:
+        return message.payload
+
+    async def call_on_a_stream(client: AsyncClient) -> None:
+        while True:
+            start = time.perf_counter()
+            assert (await client.call("echo", "x", timeout=20)).payload == "x"
+            others.took.append(time.perf_counter() - start)
+            await asyncio.sleep(0.005)
+
+    async def call_by_http(wire: Wire) -> None:
+        while True:
+            start = time.perf_counter()
+            await wire.ask("POST", "call/echo", {"payload": "x", "timeout": 20})
+            wire.send("GET", "/readyz")
+            assert (await wire.answer()).status == 200
+            others.took.append(time.perf_counter() - start)
+            await asyncio.sleep(0.005)
+
+    async with AsyncClient(server.tcp_url) as callee, AsyncClient(server.unix_url) as client:
+        serving = asyncio.create_task(callee.serve("echo", echo, concurrency=8))
+        await client.call("echo", "x", wait_for_server=True)
+        wire = await Wire.open(server.port)
+        calling = [
+            asyncio.create_task(call_on_a_stream(client)),
+            asyncio.create_task(call_by_http(wire)),
+        ]
+        try:
+            yield others
+            before = len(others.took)
+            async with asyncio.timeout(30):
+                while len(others.took) <= before + 1 and not any(t.done() for t in calling):
+                    await asyncio.sleep(0.01)
+        finally:
+            for task in (serving, *calling):
+                task.cancel()
+            done = await asyncio.gather(serving, *calling, return_exceptions=True)
+            wire.close()
+        assert all(isinstance(each, asyncio.CancelledError) for each in done), done
+
+
+async def undisturbed(server: Server, others: Others) -> State:
+    """Calls without anybody else, for comparison; the state then."""
+    await asyncio.sleep(0.5)
+    print(f"\n{server.kind}: undisturbed {others.slowest()}")
+    return await State.of(server)
+
+
+def raw_tcp(server: Server) -> int:
+    return int(server.tcp_url.rpartition(":")[2])
+
+
+async def test_requests_and_frames_that_never_end(any_server: Server) -> None:
+    """Head by head, body by body, byte by byte."""
+    port = any_server.port
+    async with served(any_server) as others:
+        before = await undisturbed(any_server, others)
+        slow: list[Wire] = []
+        for number in range(600):
+            if number % 3 == 0:  # a head that never ends
+                wire = await Wire.open(port)
+                wire.writer.write(HEAD)
+            elif number % 3 == 1:  # a body that never ends
+                wire = await Wire.open(port)
+                wire.writer.write(HEAD + b'Content-Length: 100000\r\n\r\n{"client": "')
+            else:  # a frame that never ends
+                wire = await Wire.open(raw_tcp(any_server))
+                wire.writer.write((100_000).to_bytes(4, "big") + b"\x81")
+            slow.append(wire)
+        for _ in range(5):
+            for wire in slow:
+                with suppress(OSError):
+                    wire.writer.write(b"x")
+            await asyncio.sleep(0.1)
+        print(f"{any_server.kind}: with 600 slow ones {others.slowest()}")
+        assert (await State.of(any_server)).sessions == before.sessions
+        for wire in slow:
+            wire.writer.transport.abort()
+        await until_back(any_server, before)
+
+
+async def test_what_is_too_large_is_refused(any_server: Server) -> None:
+    port = any_server.port
+    async with served(any_server) as others:
+        before = await undisturbed(any_server, others)
+        for head in (
+            b"X-Large: " + b"x" * 2**20,
+            b"\r\n".join(b"X-%d: x" % number for number in range(50_000)),
+        ):
+            wire = await Wire.open(port)
+            with suppress(OSError):
+                wire.writer.write(HEAD + head + b"\r\n\r\n")
+                await wire.writer.drain()
+            said = b""
+            with suppress(OSError):
+                said = await asyncio.wait_for(wire.reader.read(), 20)
+            assert not said or said.split()[1][:1] == b"4", said[:200]
+            wire.close()
+        wire = await Wire.open(port)
+        large = b'{"payload": "' + b"x" * (9 * 2**20) + b'"}'
+        wire.send("POST", "call/echo", large, {"Content-Type": "application/json"})
+        with suppress(OSError):
+            await wire.writer.drain()
+        answer = await asyncio.wait_for(wire.answer(), 20)
+        assert (answer.status, answer.json["code"]) == (413, "payload_too_large")
+        wire.close()
+        wire = await Wire.open(raw_tcp(any_server))
+        wire.writer.write((MAX_FRAME + 1).to_bytes(4, "big") + bytes(1_000))
+        wire.writer.transport.abort()
+        wire = await Wire.open(raw_tcp(any_server))
+        wire.writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert await asyncio.wait_for(wire.reader.read(), 20) == b""
+        wire.close()
+        print(f"{any_server.kind}: with what is too large {others.slowest()}")
+        await until_back(any_server, before)
+
+
+async def test_five_thousand_idle_connections(any_server: Server) -> None:
+    async with served(any_server) as others:
+        before = await undisturbed(any_server, others)
+        idle: list[asyncio.StreamWriter] = []
+
+        async def connect(number: int) -> None:
+            if number % 5 == 0:
+                _, writer = await asyncio.open_unix_connection(str(any_server.unix_path))
+            elif number % 5 == 1:
+                reader, writer = await asyncio.open_connection("127.0.0.1", raw_tcp(any_server))
+                ping = {"op": "login", "ref": 1, "client": "idle"}
+                writer.write(length_prefixed([MSGPACK.encode(ping)]))
+                await reader.readexactly(4)
+            else:
+                _, writer = await asyncio.open_connection("127.0.0.1", any_server.port)
+            idle.append(writer)
+
+        for first in range(0, 5_000, 250):
+            await asyncio.gather(*(connect(number) for number in range(first, first + 250)))
+        print(f"{any_server.kind}: while 5,000 come {others.slowest()}")
+        await asyncio.sleep(1)
+        print(f"{any_server.kind}: with 5,000 idle ones {others.slowest()}")
+        now = await State.of(any_server)
+        assert now.sessions == before.sessions + 1_000
+        assert now.threads <= before.threads + 1
+        for writer in idle:
+            writer.transport.abort()
+        await until_back(any_server, before)
+
+
+async def test_a_storm_of_those_who_come_and_go(any_server: Server) -> None:
+    async with served(any_server) as others:
+        before = await undisturbed(any_server, others)
+
+        async def storm(number: int) -> None:
+            for turn in range(20):
+                if (number + turn) % 4 == 0:
+                    reader, writer = await asyncio.open_connection("127.0.0.1", raw_tcp(any_server))
+                    login = {"op": "login", "ref": 1, "client": "storm"}
+                    subscribe = {"op": "subscribe", "ref": 2, "queue": "storm"}
+                    writer.write(length_prefixed([MSGPACK.encode([login, subscribe])]))
+                    await reader.readexactly(4)
+                elif (number + turn) % 4 == 1:
+                    _, writer = await asyncio.open_unix_connection(str(any_server.unix_path))
+                elif (number + turn) % 4 == 2:
+                    _, writer = await asyncio.open_connection("127.0.0.1", any_server.port)
+                    writer.write(HEAD + b'Content-Length: 13\r\n\r\n{"client":"a"')
+                else:
+                    _, writer = await asyncio.open_connection("127.0.0.1", any_server.port)
+                    writer.write(
+                        b"GET /ws/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+                        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+                    )
+                writer.transport.abort()
+
+        await asyncio.gather(*(storm(number) for number in range(50)))
+        print(f"{any_server.kind}: in the storm {others.slowest()}")
+        await until_back(any_server, before)
