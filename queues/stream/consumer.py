@@ -18,13 +18,14 @@ from .peer import Peer
 
 #: How a closed connection says why, for clients that see no frames.
 CLOSE_CODES = {
+    # Not 1001, going away: Daphne sends 1000 and those from 3000 on, no others.
+    "shutting_down": 4000,
     "superseded": 4001,
     "slow_consumer": 4002,
     "unknown_session": 4003,
     "too_many_connections": 4004,
     "rate_limited": 4005,
 }
-GOING_AWAY = 1001
 #: Seconds that the last words to a client may take.
 CLOSE_TIME = 1.0
 #: What servers raise when the connection is gone: the former by the book, Daphne the latter.
@@ -142,7 +143,7 @@ async def _send_frame(frame: bytes, codec: Codec, send: Any) -> None:
 async def _close(why: SwitchError | None, send: Any) -> None:
     """Close a connection that is still there."""
     if why is not None:
-        code = CLOSE_CODES.get(why.code, GOING_AWAY)
+        code = CLOSE_CODES[why.code]
         with contextlib.suppress(*GONE):
             async with asyncio.timeout(CLOSE_TIME):
                 await send({"type": "websocket.close", "code": code, "reason": why.code})

@@ -228,7 +228,7 @@ def test_sending_to_a_queue_that_is_full_says_why(server: Server):
         client.send("small", "x")
         code, out, err = run(server, "send", "small", "y")
         assert (code, out) == (1, b"")
-        assert err.startswith(b"error: queue_full: small is full: it holds 1 messages")
+        assert err.startswith(b"error: queue_full: small is full: it holds 1 message, ")
         assert err.endswith(b"or raise max_length: PATCH queues/small.\n")
         client.destroy("small")
 

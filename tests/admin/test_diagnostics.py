@@ -452,7 +452,7 @@ def test_an_undo_without_room_is_refused_and_can_be_tried_again(
     scene.do(lambda e: e.change_queue("bar", {"max_length": 1}))
     scene.do(lambda e: e.send("bar", Draft(payload="new")))
     answer = operator.post(f"{HOME}undo/{scene.undo}/")
-    assert notices(operator, answer) == ["bar has no room for 1 messages."]
+    assert notices(operator, answer) == ["bar has no room for 1 message."]
     assert [undo.id for undo in scene.do(lambda e: e.list_undo())] == [scene.undo]
 
 

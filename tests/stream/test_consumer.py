@@ -92,7 +92,7 @@ async def test_a_stop_says_so_also_while_something_is_being_sent(
     assert kinds == ["accept", "send", "send", "close"]
     last: Any = JSON.read_anything(connection.sent[2]["text"])
     assert last["closing"]["code"] == "shutting_down"
-    assert connection.sent[3]["code"] == 1001
+    assert connection.sent[3]["code"] == 4000
     assert connection.sent[3]["reason"] == "shutting_down"
 
 
