@@ -162,6 +162,14 @@ class Soak:
                     await client.call("soak.nobody", "x", wait_for_server=True, timeout=0.04)
 
 
+async def forget_nobody(server: Server) -> None:
+    """Purge what waits for a server that never comes."""
+    wire = await Wire.open(server.port)
+    await wire.ask("POST", "queues/soak.nobody/purge", {})
+    wire.close()
+    await wire.writer.wait_closed()
+
+
 @pytest.mark.timeout(0 if LONG else 180)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_switch_ends_as_it_began(tmp_path: Path, kind: str) -> None:
@@ -173,13 +181,11 @@ async def test_the_switch_ends_as_it_began(tmp_path: Path, kind: str) -> None:
         # Allocators, thread pools and the trace grow to their size first.
         await soak.run(max(5.0, SECONDS / 4))
         await asyncio.sleep(3)  # Daphne looks after what has ended every second
-        wire = await Wire.open(server.port)
-        await wire.ask("POST", "queues/soak.nobody/purge", {})
+        await forget_nobody(server)
         before = await State.of(server)
         before = await until_back(server, State(before.descriptors, 9, before.tasks, 0, 2, 0))
         await soak.run(SECONDS * 3 / 4)
-        await wire.ask("POST", "queues/soak.nobody/purge", {})
-        wire.close()
+        await forget_nobody(server)
         after = await until_back(server, before)
         print(f"before {before}\nafter  {after}\n{dict(soak.done)}")
         assert after.memory - before.memory < GROWTH
