@@ -8,7 +8,6 @@ not, but wholly. Numbers are never used twice.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Coroutine
@@ -20,7 +19,7 @@ from queues.client import AsyncClient
 from queues.client.errors import SwitchError
 
 from .conftest import Server
-from .wire import Wire
+from .wire import Answer, Client, Wire
 
 #: Sends that the stream keeps under way.
 AT_ONCE = 16
@@ -30,30 +29,19 @@ class Broken(Exception):
     """The connection ended before the answer."""
 
 
-class Caller:
-    """One HTTP connection and, if it logs in, its session."""
+class Caller(Client):
+    """A client whose connection may be cut."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self._headers = {"Content-Type": "application/json"}
-
-    def close(self) -> None:
-        self._wire.close()
-
-    async def login(self, name: str, *queues: str) -> None:
-        answer = await self.ask("POST", "login", {"client": name})
-        self._headers["Authorization"] = f"Bearer {answer['session']}"
-        for queue in queues:
-            await self.ask("PUT", f"subscriptions/{queue}")
+    async def request(self, method: str, path: str, body: Any = None) -> Answer:
+        """As before. Raises Broken."""
+        try:
+            return await super().request(method, path, body)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise Broken from error
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         """The answer; None if that is 404. Raises Broken."""
-        text = b"" if body is None else json.dumps(body).encode()
-        try:
-            self._wire.send(method, path, text, self._headers)
-            answer = await self._wire.answer()
-        except (OSError, asyncio.IncompleteReadError) as error:
-            raise Broken from error
+        answer = await self.request(method, path, body)
         if answer.status == 404:
             return None
         assert answer.status < 300, (method, path, body, answer)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import resource
 import sqlite3
 import subprocess
@@ -19,7 +18,7 @@ import pytest
 
 from . import postgres
 from .conftest import Server
-from .wire import Answer, Wire
+from .wire import Answer, Client, Wire
 
 #: Seconds that anything may take: far more than it does, far less than for ever.
 PATIENCE = 60.0
@@ -31,44 +30,27 @@ LARGE = "x" * 200_000
 Fault = Callable[[], object]
 
 
-class Client:
-    """One connection, which says what comes back."""
+class Patient(Client):
+    """A client that waits long, and not for ever."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self._headers = {"Content-Type": "application/json"}
-
-    async def ask(self, method: str, path: str, body: Any = None) -> Answer:
-        text = b"" if body is None else json.dumps(body).encode()
+    async def request(self, method: str, path: str, body: Any = None) -> Answer:
         async with asyncio.timeout(PATIENCE):
-            self._wire.send(method, path, text, self._headers)
-            return await self._wire.answer()
-
-    async def must(self, method: str, path: str, body: Any = None) -> Any:
-        answer = await self.ask(method, path, body)
-        assert answer.status < 300, (method, path, answer)
-        return answer.json if answer.body else None
-
-    async def login(self, name: str, *queues: str) -> None:
-        answer = await self.must("POST", "login", {"client": name, "lease": 600})
-        self._headers["Authorization"] = f"Bearer {answer['session']}"
-        for queue in queues:
-            await self.must("PUT", f"subscriptions/{queue}")
+            return await super().request(method, path, body)
 
     async def send(self, queue: str, payload: str, **more: Any) -> Answer:
-        return await self.ask("POST", f"queues/{queue}/messages", {"payload": payload, **more})
+        return await self.request("POST", f"queues/{queue}/messages", {"payload": payload, **more})
 
     async def take(self, timeout: float = 0.0, limit: int = 1_000) -> list[Any]:
-        answer = await self.must("POST", "transfer", {"timeout": timeout, "limit": limit})
+        answer = await self.ask("POST", "transfer", {"timeout": timeout, "limit": limit})
         messages: list[Any] = answer["messages"]
         return messages
 
 
 @asynccontextmanager
-async def client(server: Server) -> AsyncIterator[Client]:
+async def client(server: Server) -> AsyncIterator[Patient]:
     wire = await Wire.open(server.port)
     try:
-        yield Client(wire)
+        yield Patient(wire)
     finally:
         wire.close()
         await wire.writer.wait_closed()
@@ -88,20 +70,25 @@ def running(directory: Path, **settings: str) -> Iterator[Server]:
 async def outage(server: Server, begin: Fault, end: Fault) -> None:
     """The database fails, and is there again."""
     async with client(server) as sender, client(server) as consumer, client(server) as other:
-        await sender.must("PUT", "queues/q")
+        await sender.ask("PUT", "queues/q")
         await consumer.login("consumer", "q")
         await other.login("other")
-        transient = (await other.must("POST", "queues", {}))["name"]
-        await other.must("PUT", f"subscriptions/{transient}")
+        transient = (await other.ask("POST", "queues", {}))["name"]
+        await other.ask("PUT", f"subscriptions/{transient}")
         keys = (f"key {number}" for number in itertools.count())
 
-        begin()
         answered = {}
-        while (answer := await sender.send("q", LARGE, key=(key := next(keys)))).status == 201:
+        answer = await sender.send("q", LARGE, key=(key := next(keys)))
+        assert answer.status == 201
+
+        begin()
+        while answer.status == 201:
             answered[key] = answer.json["id"]
+            answer = await sender.send("q", LARGE, key=(key := next(keys)))
         refused(answer)
         held = [message["id"] for message in await consumer.take()]
         assert held == list(answered.values())
+        refused(await consumer.request("POST", "ack", {"ids": held}))
         waiting = asyncio.ensure_future(consumer.take(timeout=300))
         for method, path, body in (
             ("POST", "queues/q/messages", {"payload": "new", "key": "new"}),
@@ -110,12 +97,12 @@ async def outage(server: Server, begin: Fault, end: Fault) -> None:
             ("POST", "call/q", {"payload": "", "timeout": 30}),
             ("POST", "queues/q/purge", {}),
         ):
-            refused(await sender.ask(method, path, body))
+            refused(await sender.request(method, path, body))
         # What need not survive is served, and so is who looks.
         assert (await sender.send(transient, "transient")).status == 201
         assert [m["payload"] for m in await other.take()] == ["transient"]
         for path in ("/healthz", "/", "/queues/q/", "health", "diagnostics"):
-            assert (await other.ask("GET", path)).status == 200, path
+            assert (await other.request("GET", path)).status == 200, path
         # What failed stays hidden.
         assert not waiting.done()
 
@@ -126,14 +113,14 @@ async def outage(server: Server, begin: Fault, end: Fault) -> None:
         answer = await sender.send("q", LARGE, key=key)
         assert (answer.status, answer.json) == (200, {"id": message["id"], "created": False})
         answered[key] = message["id"]
-        await consumer.must("POST", "ack", {"ids": held})
+        await consumer.ask("POST", "ack", {"ids": held})
         last = await sender.send("q", "after", key="after")
         assert last.status == 201
         answered["after"] = last.json["id"]
     server.kill()
     server.start()
     async with client(server) as again:
-        page = await again.must("GET", "queues/q/messages?limit=1000")
+        page = await again.ask("GET", "queues/q/messages?limit=1000")
         assert [m["id"] for m in page["messages"]] == [message["id"], last.json["id"]]
         # Keys are known beyond the fault and the crash.
         for key, id in answered.items():
@@ -218,14 +205,14 @@ async def test_a_slow_database(tmp_path: Path) -> None:
     settings = "tests.acceptance.slow_settings"
     with running(tmp_path, DJANGO_SETTINGS_MODULE=settings) as server:
         async with client(server) as looking:
-            await looking.must("PUT", "queues/q")
+            await looking.ask("PUT", "queues/q")
             await looking.login("looking")
-            transient = (await looking.must("POST", "queues", {}))["name"]
-            await looking.must("PUT", f"subscriptions/{transient}")
+            transient = (await looking.ask("POST", "queues", {}))["name"]
+            await looking.ask("PUT", f"subscriptions/{transient}")
             async with contextlib.AsyncExitStack() as stack:
                 senders = [await stack.enter_async_context(client(server)) for _ in range(SENDERS)]
 
-                async def send(sender: Client, number: int) -> list[int]:
+                async def send(sender: Patient, number: int) -> list[int]:
                     found = []
                     for turn in range(5):
                         answer = await sender.send("q", "x", key=f"{number} {turn}")
@@ -240,8 +227,8 @@ async def test_a_slow_database(tmp_path: Path) -> None:
                 while not any(task.done() for task in sending):
                     assert (await looking.send(transient, "x")).status == 201
                     [message] = await looking.take()
-                    await looking.must("POST", "ack", {"ids": [message["id"]]})
-                    await looking.must("GET", "health")
+                    await looking.ask("POST", "ack", {"ids": [message["id"]]})
+                    await looking.ask("GET", "health")
                     looks += 1
                 # Five commits at least lie behind the first sender, and no look waited for one.
                 assert looks > 20
@@ -251,7 +238,7 @@ async def test_a_slow_database(tmp_path: Path) -> None:
         server.kill()
         server.start()
         async with client(server) as again:
-            page = await again.must("GET", "queues/q/messages?limit=1000")
+            page = await again.ask("GET", "queues/q/messages?limit=1000")
             assert [m["id"] for m in page["messages"]] == sorted(answered)
         assert "Traceback" not in server.log
 
@@ -266,7 +253,7 @@ async def test_a_clock_that_steps(tmp_path: Path, step: float) -> None:
     }
     with running(tmp_path, **settings) as server:
         async with client(server) as sender, client(server) as consumer:
-            await sender.must("PUT", "queues/q", {"policy": {"ack_timeout": 300}})
+            await sender.ask("PUT", "queues/q", {"policy": {"ack_timeout": 300}})
             await consumer.login("consumer", "q")
             held = (await sender.send("q", "held")).json["id"]
             assert [m["id"] for m in await consumer.take()] == [held]
@@ -280,9 +267,9 @@ async def test_a_clock_that_steps(tmp_path: Path, step: float) -> None:
             assert [m["id"] for m in await consumer.take(timeout=10)] == [mortal]
             assert [m["payload"] for m in await consumer.take(timeout=30)] == ["soon"]
             for id, state in ((held, "held"), (mortal, "held"), (delayed, "delayed")):
-                assert (await sender.must("GET", f"messages/{id}"))["message"]["state"] == state
+                assert (await sender.ask("GET", f"messages/{id}"))["message"]["state"] == state
             assert (
-                await sender.ask("POST", "call/q", {"payload": "", "timeout": 0.2})
+                await sender.request("POST", "call/q", {"payload": "", "timeout": 0.2})
             ).status == 504
             numbers = [held, mortal, delayed, soon.result().json["id"]]
             numbers.append((await sender.send("q", "later")).json["id"])
@@ -297,5 +284,5 @@ async def test_a_clock_that_steps(tmp_path: Path, step: float) -> None:
             if step < 0:
                 expected = ["held", "mortal", "later", "newest"]
             assert [m["payload"] for m in await again.take()] == expected
-            assert (await again.must("GET", "queues/q"))["delayed"] == (2 if step < 0 else 0)
+            assert (await again.ask("GET", "queues/q"))["delayed"] == (2 if step < 0 else 0)
         assert "Traceback" not in server.log

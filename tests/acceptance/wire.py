@@ -58,15 +58,48 @@ class Wire:
         length = 0 if code == 204 else int(headers["content-length"])
         return Answer(code, headers, await self.reader.readexactly(length))
 
-    async def ask(self, method: str, path: str, body: Any = None, token: str | None = None) -> Any:
-        """A JSON request and its JSON answer; it must succeed."""
+    async def request(
+        self, method: str, path: str, body: Any = None, token: str | None = None
+    ) -> Answer:
+        """A JSON request and its answer."""
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         self.send(method, path, b"" if body is None else json.dumps(body).encode(), headers)
-        answer = await self.answer()
+        return await self.answer()
+
+    async def ask(self, method: str, path: str, body: Any = None, token: str | None = None) -> Any:
+        """The same, where it must succeed: the JSON answered."""
+        answer = await self.request(method, path, body, token)
         assert answer.status < 300, answer
         return answer.json if answer.body else None
 
     def close(self) -> None:
         self.writer.close()
+
+
+class Client:
+    """One connection and, if it logs in, its session."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._token: str | None = None
+
+    def close(self) -> None:
+        self._wire.close()
+
+    async def request(self, method: str, path: str, body: Any = None) -> Answer:
+        """A JSON request and its answer."""
+        return await self._wire.request(method, path, body, self._token)
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The same, where it must succeed: the JSON answered."""
+        answer = await self.request(method, path, body)
+        assert answer.status < 300, (method, path, body, answer)
+        return answer.json if answer.body else None
+
+    async def login(self, name: str, *queues: str, **more: Any) -> None:
+        """Log in and subscribe."""
+        self._token = (await self.ask("POST", "login", {"client": name, **more}))["session"]
+        for queue in queues:
+            await self.ask("PUT", f"subscriptions/{queue}")
