@@ -20,6 +20,7 @@ from queues.engines.base import Engine
 from queues.protocol.frames import (
     JSON,
     MAX_FRAME,
+    Codec,
     LengthPrefixed,
     TooLarge,
     codec_of_frame,
@@ -38,7 +39,7 @@ BACKLOG = 4_096
 ACCEPTED_AT_ONCE = 32
 #: Seconds for a client's first frame to be complete.
 PATIENCE = 60.0
-#: Seconds that the last words to a client may take.
+#: Seconds that a client has to read the last words to it and to close.
 CLOSE_TIME = 1.0
 
 
@@ -100,6 +101,11 @@ class _Connection(ReadingProtocol):
         self._peer: Peer | None = None
         self._transport: asyncio.Transport
         self._flushing = False
+        self._is_over = False
+        """Whether the last words have been said."""
+        self._sends_no_more = False
+        self._patience: asyncio.TimerHandle | None = None
+        """Ends what takes too long."""
         self._kept = 0
         self._engine: Engine | None = None
         """What has let it in."""
@@ -120,15 +126,14 @@ class _Connection(ReadingProtocol):
             engine.intake.connect(self._source, engine.now())
         except SwitchError as error:
             # It has not said yet how it speaks.
-            self._transport.write(length_prefixed([last_words(JSON, error)]))
-            self._transport.close()
+            self._part(JSON, error)
         else:
             self._engine = engine
             self._patience = self._loop.call_later(PATIENCE, self.close_if_silent)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
-        if self._engine is None:
+        if self._engine is None or self._is_over:
             return
         try:
             frames = self._framing.receive(data)
@@ -141,9 +146,7 @@ class _Connection(ReadingProtocol):
             try:
                 self._engine.intake.receive(more)
             except SwitchError as error:
-                codec = JSON if self._peer is None else self._peer.codec
-                self._transport.write(length_prefixed([last_words(codec, error)]))
-                self._transport.close()
+                self._part(JSON if self._peer is None else self._peer.codec, error)
                 return
         for frame in frames:
             if isinstance(frame, TooLarge):
@@ -172,6 +175,8 @@ class _Connection(ReadingProtocol):
     def _flush(self) -> None:
         self._flushing = False
         assert self._peer is not None
+        if self._is_over:
+            return
         frames = self._peer.data_to_send()
         if frames:
             self._transport.write(length_prefixed(frames))
@@ -180,9 +185,30 @@ class _Connection(ReadingProtocol):
             if self._peer.closed.code == "slow_consumer":
                 self._transport.abort()
             else:
-                self._transport.close()
-                # One that does not read may not take the last words either.
-                self._loop.call_later(CLOSE_TIME, self._transport.abort)
+                self._close()
+
+    def _part(self, codec: Codec, error: SwitchError) -> None:
+        """Say why this is the end."""
+        self._transport.write(length_prefixed([last_words(codec, error)]))
+        self._close()
+
+    def _close(self) -> None:
+        """Close when the client has read what it was sent, or does not.
+
+        A connection that is closed with something unread is reset, and the client loses what was
+        on its way to it: what it sends meanwhile is read and dropped until it closes, too.
+        """
+        self._is_over = True
+        if self._peer is not None:
+            self._peer.lost()
+        if self._sends_no_more:
+            self._transport.close()
+        else:
+            self._transport.write_eof()
+            self._transport.resume_reading()
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = self._loop.call_later(CLOSE_TIME, self._transport.abort)
 
     def close_if_silent(self) -> None:
         """Close the connection of a client that has never said anything."""
@@ -191,7 +217,8 @@ class _Connection(ReadingProtocol):
 
     def eof_received(self) -> bool:
         """See asyncio.Protocol. What has come before is carried out, then the connection closes."""
-        if self._peer is None:
+        self._sends_no_more = True
+        if self._peer is None or self._is_over:
             return False
         self._peer.finish()
         return True
@@ -202,6 +229,7 @@ class _Connection(ReadingProtocol):
         if self._engine is not None:
             self._engine.intake.leave()
             self._engine.intake.receive(-self._kept)
+        if self._patience is not None:
             self._patience.cancel()
         if self._peer is not None:
             self._peer.lost()

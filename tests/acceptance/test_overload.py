@@ -102,6 +102,30 @@ async def test_a_full_switch_lets_nobody_in_but_probes_and_pages(tight: Server) 
             wire.close()
 
 
+async def go_on(writer: asyncio.StreamWriter, data: bytes) -> None:
+    while True:
+        writer.write(data)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def test_who_is_not_let_in_hears_why_though_it_writes_first(tight: Server) -> None:
+    """And who stays is closed all the same."""
+    hello = length_prefixed([MSGPACK.encode({"op": "ping", "ref": 1})])
+    async with streams(tight, CONNECTIONS):
+        for kind in ("unix", "tcp"):
+            reader, writer = await raw(tight, kind)
+            await asyncio.wait_for(reader.readexactly(4), 5)
+            for _ in range(3):
+                writer.write(hello * 1_000)
+                await writer.drain()
+            said = await asyncio.wait_for(reader.read(), 5)
+            assert JSON.read_anything(said)["closing"]["code"] == "too_many_connections"
+            with pytest.raises(ConnectionError):
+                await asyncio.wait_for(go_on(writer, hello), 5)
+            writer.close()
+
+
 async def test_logins_are_refused_on_every_transport(tight: Server) -> None:
     """Of one address; TCP and HTTP come from the same."""
     wire = await Wire.open(tight.port)
