@@ -8,6 +8,7 @@ import resource
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,15 @@ async def frames(wire: Wire) -> list[Any]:
     return found
 
 
+async def everything(wire: Wire) -> bytes:
+    """What still comes. Who leaves a closing handshake unanswered is cut off after a second."""
+    found = b""
+    with suppress(ConnectionResetError):
+        while more := await wire.reader.read(2**16):
+            found += more
+    return found
+
+
 async def test_a_thousand_connections_hear_of_the_end(any_server: Server) -> None:
     port = any_server.port
     control = await Wire.open(port)
@@ -156,7 +166,7 @@ async def test_a_thousand_connections_hear_of_the_end(any_server: Server) -> Non
 
     # What a connection brings is read while the process ends, as clients do.
     answers = [asyncio.ensure_future(wire.answer()) for wire in waiting]
-    ends = [asyncio.ensure_future(wire.reader.read()) for wire in (*pages, *websockets, *silent)]
+    ends = [asyncio.ensure_future(everything(wire)) for wire in (*pages, *websockets, *silent)]
     last = [asyncio.ensure_future(frames(wire)) for wire in sockets]
     await asyncio.sleep(0)
     start = time.monotonic()
@@ -171,9 +181,8 @@ async def test_a_thousand_connections_hear_of_the_end(any_server: Server) -> Non
             assert {event["kind"] for event in answer.json["events"]} == {"caller_gone"}
         else:
             assert (answer.status, answer.json["code"]) == (503, "shutting_down")
-    told = await asyncio.wait_for(asyncio.gather(*ends, return_exceptions=True), 10)
+    told = await asyncio.wait_for(asyncio.gather(*ends), 10)
     for number, end in enumerate(told[PAGES : PAGES + WEBSOCKETS]):
-        assert isinstance(end, bytes), (number, end)
         assert b'"closing":{"code":"shutting_down"' in end, (number, end)
     for items in await asyncio.wait_for(asyncio.gather(*last), 10):
         assert items[-1]["closing"]["code"] == "shutting_down"
