@@ -20,6 +20,8 @@ PARTS = {
     "rpc": "rpc",
     "http": "requests",
     "oneway": "oneway",
+    "durable": "durable",
+    "recovery": "recovery",
     "growth": "growth",
     "memory": "memory",
     "slow": "slow",

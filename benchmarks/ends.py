@@ -1,7 +1,7 @@
 """The two ends of an RPC, by what they speak.
 
 ``http`` and ``stream`` are the public client, kept to plain requests and left its choice; ``stock``
-is the seven requests of an RPC by low-level operations; ``nats`` and ``direct`` are controls.
+is the seven requests of an RPC by low-level operations; the others are controls.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from queues.client import AsyncClient, Delivery
 from queues.client.http import HttpTransport
 
-from . import direct
+from . import direct, jetstream, rabbit
 from .child import ready
 from .raw import Connection
 
@@ -37,16 +37,26 @@ def client(kind: str, url: str) -> AsyncClient:
 
 async def serve(kind: str, url: str) -> None:
     """Answer requests until terminated."""
-    await {"stock": _serve_stock, "nats": _serve_nats, "direct": _serve_direct}.get(
-        kind, lambda url: _serve_switch(kind, url)
-    )(url)
+    others = {
+        "stock": _serve_stock,
+        "nats": _serve_nats,
+        "direct": _serve_direct,
+        "jetstream": jetstream.serve,
+        "rabbit": rabbit.serve,
+    }
+    await others.get(kind, lambda url: _serve_switch(kind, url))(url)
 
 
 def caller(kind: str, url: str) -> contextlib.AbstractAsyncContextManager[Call]:
     """A function that calls the service, any number of times at once."""
-    return {"stock": _call_stock, "nats": _call_nats, "direct": _call_direct}.get(
-        kind, lambda url: _call_switch(kind, url)
-    )(url)
+    others = {
+        "stock": _call_stock,
+        "nats": _call_nats,
+        "direct": _call_direct,
+        "jetstream": jetstream.caller,
+        "rabbit": rabbit.caller,
+    }
+    return others.get(kind, lambda url: _call_switch(kind, url))(url)
 
 
 # -- the switch -----------------------------------------------------------------------------------

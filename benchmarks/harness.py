@@ -228,6 +228,27 @@ def resident(pid: int) -> int:
     return int(psutil.Process(pid).memory_info().rss)
 
 
+def peak(pid: int) -> int:
+    """The most bytes that it has ever had, where the platform knows; else what it has now."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resident(pid)
+
+
+def settled(pid: int) -> int:
+    """The memory of a process, once it has been the same for a moment."""
+    deadline = time.monotonic() + 10
+    last = -1
+    while (now := resident(pid)) != last:
+        if time.monotonic() > deadline:
+            raise Failed("The memory of the server does not settle.")
+        last = now
+        time.sleep(0.5)
+    return now
+
+
 # -- CPU ------------------------------------------------------------------------------------------
 
 
@@ -242,8 +263,10 @@ def _busy() -> float:
 
 
 def _cpu(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
+    """CPU seconds of a process and those that it has started."""
+    process = psutil.Process(pid)
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return float(sum(each.user + each.system for each in times))
 
 
 class Meter:

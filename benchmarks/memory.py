@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from .child import ready
-from .harness import Failed, Options, Processes, judged, progress, resident, table
+from .harness import Options, Processes, judged, progress, settled, table
 from .servers import Running, daphne, on_unix_socket, on_websocket, uvicorn
 from .wire import Wire
 
@@ -54,13 +53,13 @@ def _messages(processes: Processes, count: int) -> None:
         # The same of small size first: what the server needs at all is not of these messages.
         processes.run("memory:fill", url=url, count=10 * BATCH)
         processes.run("memory:drain", url=url, count=10 * BATCH)
-        before = _settled(pid)
+        before = settled(pid)
         progress(f"memory: sending {count:,} messages")
         processes.run("memory:fill", url=url, count=count)
-        full = _settled(pid)
+        full = settled(pid)
         progress(f"memory: receiving {count:,} messages")
         processes.run("memory:drain", url=url, count=count)
-        rounds.append((before, full, _settled(pid)))
+        rounds.append((before, full, settled(pid)))
     progress("")
     per_message = (rounds[0][1] - rounds[0][0]) / count
     remainder = rounds[1][2] / rounds[0][2]
@@ -116,27 +115,15 @@ async def drain(url: str, count: int) -> None:
     assert (received, left["ready"], left["held"]) == (count, 0, 0), left
 
 
-def _settled(pid: int) -> int:
-    """The memory of a process, once it has been the same for a moment."""
-    deadline = time.monotonic() + 10
-    last = -1
-    while (now := resident(pid)) != last:
-        if time.monotonic() > deadline:
-            raise Failed("The memory of the server does not settle.")
-        last = now
-        time.sleep(0.5)
-    return now
-
-
 # -- WebSockets -----------------------------------------------------------------------------------
 
 
 def _websockets(processes: Processes, server: Running, *, login: bool) -> float:
     before = 0
     for count in (IDLE // 10, IDLE):  # the first ones bring in code and tables
-        before = _settled(server.pid)
+        before = settled(server.pid)
         child = processes.start_child("memory:idle", url=server.url, count=count, login=login)
-        after = _settled(server.pid)
+        after = settled(server.pid)
         processes.check()
         processes.stop(child)
     return (after - before) / IDLE

@@ -17,6 +17,7 @@ from typing import Any
 
 from queues.client import AsyncClient, Delivery
 
+from . import jetstream, rabbit
 from .ends import client
 from .harness import Meter, Noise, Options, Processes, blaming, middle, progress, ratios, table
 from .servers import Running, daphne, nats, nats_program, on_unix_socket
@@ -32,6 +33,7 @@ MOST_BYTES = 600 * 2**20
 WARM_UP = 0.5
 STEPS = ("send", "serve", "transfer")
 
+Send = Callable[[str], Awaitable[object]]
 Figures = dict[tuple[str, int, str], list[dict[str, Any]]]
 
 
@@ -145,7 +147,7 @@ async def send(
     """Send for some seconds; ``sent`` counts the warm-up too."""
     payload = "x" * size
     sent = 0
-    async with _sender(kind, url) as one:
+    async with _SENDERS.get(kind, partial(_sender, kind))(url) as one:
         stopped = False
 
         async def repeat() -> None:
@@ -165,33 +167,39 @@ async def send(
 
 
 @contextlib.asynccontextmanager
-async def _sender(kind: str, url: str) -> AsyncIterator[Callable[[str], Awaitable[object]]]:
-    if kind == "nats":
-        import nats
-        from nats.js.api import RetentionPolicy, StorageType
+async def _sender(kind: str, url: str) -> AsyncIterator[Send]:
+    async with client(kind, url) as end:
+        await end.create(QUEUE, max_length=10_000_000)
+        await end.purge(QUEUE)
 
-        connection = await nats.connect(url)
-        stream = connection.jetstream()
-        await stream.add_stream(
-            name=QUEUE,
-            subjects=[QUEUE],
-            retention=RetentionPolicy.WORK_QUEUE,
-            storage=StorageType.MEMORY,
-        )
+        async def send_one(payload: str) -> None:
+            assert (await end.send(QUEUE, payload)).created
 
-        async def publish(payload: str) -> None:
-            await stream.publish(QUEUE, payload.encode())
+        yield send_one
 
-        yield publish
-        await connection.close()
-    else:
-        async with client(kind, url) as end:
-            await end.create(QUEUE, max_length=10_000_000)
 
-            async def send_one(payload: str) -> None:
-                assert (await end.send(QUEUE, payload)).created
+@contextlib.asynccontextmanager
+async def _nats_sender(url: str) -> AsyncIterator[Send]:
+    import nats
+    from nats.js.api import RetentionPolicy, StorageType
 
-            yield send_one
+    connection = await nats.connect(url)
+    stream = connection.jetstream()
+    await stream.add_stream(
+        name=QUEUE,
+        subjects=[QUEUE],
+        retention=RetentionPolicy.WORK_QUEUE,
+        storage=StorageType.MEMORY,
+    )
+
+    async def publish(payload: str) -> None:
+        await stream.publish(QUEUE, payload.encode())
+
+    yield publish
+    await connection.close()
+
+
+_SENDERS = {"nats": _nats_sender, "jetstream": jetstream.sender, "rabbit": rabbit.sender}
 
 
 # -- receiving ------------------------------------------------------------------------------------

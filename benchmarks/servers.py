@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .harness import Processes, answers, free_port, listens, wait_until
+from .harness import ROOT, Processes, answers, free_port, listens, wait_until
 
 SWITCH = "switchproject.asgi:application"
 
@@ -78,10 +80,10 @@ def on_websocket(server: Running) -> Running:
     return Running(server.url.replace("http", "ws", 1), server.process)
 
 
-def on_unix_socket(processes: Processes, server: str) -> Running:
+def on_unix_socket(processes: Processes, server: str, env: dict[str, str] | None = None) -> Running:
     """A switch under ``daphne`` or ``uvicorn`` that listens on a Unix socket as well."""
     path = processes.path / f"{server}.sock"
-    running = _listening(processes, server, f"unix://{path}")
+    running = _listening(processes, server, f"unix://{path}", env)
     wait_until(path.exists, running.process, str(path))
     return running
 
@@ -94,10 +96,24 @@ def on_tcp_socket(processes: Processes, server: str) -> Running:
     return running
 
 
-def _listening(processes: Processes, server: str, url: str) -> Running:
+def _listening(
+    processes: Processes, server: str, url: str, env: dict[str, str] | None = None
+) -> Running:
     start = daphne if server == "daphne" else uvicorn
-    running = start(processes, env={"SWITCH_LISTEN": url})
+    running = start(processes, env={"SWITCH_LISTEN": url, **(env or {})})
     return Running(url, running.process)
+
+
+def journal(processes: Processes, name: str) -> dict[str, str]:
+    """The environment of a switch that keeps a journal, in a new SQLite database of its own."""
+    env = {"SWITCH_STATE_DIR": str(processes.path / name), "SWITCH_JOURNAL": "commit"}
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        check=True,
+    )
+    return env
 
 
 def nats_program() -> Path | None:
@@ -110,13 +126,60 @@ def nats_program() -> Path | None:
 
 def nats(processes: Processes) -> Running:
     """A NATS server, with streams in memory."""
+    return _nats(processes, "max_mem: 4G")
+
+
+def jetstream(processes: Processes) -> Running:
+    """A NATS server that syncs each message to the disk before it answers."""
+    return _nats(processes, "sync_interval: always")
+
+
+def _nats(processes: Processes, jetstream: str) -> Running:
     port = free_port()
     configuration = processes.path / "nats.conf"
     configuration.write_text(
         f"listen: 127.0.0.1:{port}\n"
-        f'jetstream {{ store_dir: "{processes.path / "jetstream"}", max_mem: 4G }}\n'
+        f'jetstream {{ store_dir: "{processes.path / "jetstream"}", {jetstream} }}\n'
         "max_payload: 1MB\n"
     )
     process = processes.start(str(nats_program()), "-c", str(configuration), "-l", "/dev/null")
     wait_until(functools.partial(listens, port), process, "nats-server")
     return Running(f"nats://127.0.0.1:{port}", process)
+
+
+def rabbitmq_program() -> str | None:
+    """The program of the RabbitMQ server; None without it or aio-pika."""
+    if importlib.util.find_spec("aio_pika") is None:
+        return None
+    # The one on the path of Debian wants to be root, or the user of its own.
+    return shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}")
+
+
+def rabbitmq(processes: Processes) -> Running:
+    """A RabbitMQ server with a directory, ports and a name of its own."""
+    port, names, distribution = free_port(), free_port(), free_port()
+    home = processes.path / "rabbitmq"
+    home.mkdir()
+    (home / "plugins").write_text("[].")
+    (home / "rabbitmq.conf").write_text(
+        f"listeners.tcp.1 = 127.0.0.1:{port}\nlog.console = false\nlog.file.level = critical\n"
+    )
+    env = {
+        "HOME": str(home),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_PORT": str(names),
+        "RABBITMQ_NODENAME": "bench@localhost",
+        "RABBITMQ_DIST_PORT": str(distribution),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(home / "log"),
+        "RABBITMQ_PID_FILE": str(home / "pid"),
+        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+        "RABBITMQ_CONF_ENV_FILE": str(home / "none"),
+    }
+    daemon = processes.start("epmd", "-address", "127.0.0.1", "-port", str(names), env=env)
+    wait_until(functools.partial(listens, names), daemon, "epmd")
+    process = processes.start(str(rabbitmq_program()), env=env)
+    wait_until(functools.partial(listens, port), process, "rabbitmq-server")
+    return Running(f"amqp://guest:guest@127.0.0.1:{port}/", process)
