@@ -8,7 +8,7 @@ CONSTRAINTS ?= constraints.txt
 PORT ?= 8080
 BIN := $(VENV)/bin
 
-.PHONY: help install run admin-user test tools lint mutants fuzz fuzz-api soak crash bench clean
+.PHONY: help install run admin-user test tools lint mutants fuzz fuzz-api soak crash bench screenshots clean
 
 help:
 	@echo "make run         set up and serve on http://127.0.0.1:$(PORT)"
@@ -21,6 +21,7 @@ help:
 	@echo "make soak        ten minutes of clients that come, go and die"
 	@echo "make crash       kill the switch 300 times with SQLite, 50 with PostgreSQL: nothing is lost"
 	@echo "make bench       measure, as ratios against controls run in the same minutes (BENCH=--help)"
+	@echo "make screenshots renew the pictures of docs/pages.md"
 	@echo "make clean       remove the environment (the database in var/ stays)"
 
 $(VENV)/installed: pyproject.toml $(CONSTRAINTS)
@@ -82,6 +83,10 @@ soak: $(VENV)/installed-dev
 crash: $(VENV)/installed-dev
 	SWITCH_CRASH_KILLS=300 SWITCH_CRASH_POSTGRES_KILLS=50 \
 		$(BIN)/python -m pytest -s tests/acceptance/test_crash.py
+
+screenshots: $(VENV)/installed-dev tools
+	mkdir -p docs/images/pages
+	SWITCH_TEST_SCREENSHOTS=docs/images/pages $(BIN)/python -m pytest tests/acceptance/test_pictures.py
 
 clean:
 	rm -rf $(VENV)

@@ -7,15 +7,22 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from django.contrib import admin
+from django.urls import URLPattern
 
+from queues import urls as pages
 from queues.api import urls
 from queues.api.operation import Operation, operation_of
 from queues.core.errors import BY_CODE
 from queues.core.limits import Limits
 from queues.core.queue import Policy
 from queues.engines.intake import IntakeLimits
+from queues.models import Diagnostics
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = (ROOT / "docs" / "pages.md").read_text()
+#: Addresses that are no pages: what pages load, what only acts, and what leads on to another.
+NO_PAGES = {"live", "icon", "undo", "change", "history"}
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 
 
@@ -63,6 +70,29 @@ def test_every_limit_is_documented() -> None:
         assert f"| `{field.name}` | {field.default:,.0f} " in PROTOCOL, field.name
     for field in fields(Policy):
         assert f"`{field.name}`" in PROTOCOL, field.name
+
+
+def test_every_page_is_described() -> None:
+    def check(under: str, patterns: list[URLPattern]) -> None:
+        for pattern in patterns:
+            name = str(pattern.name).removeprefix("queues_diagnostics_")
+            address = under + re.sub(r"<\w+:(\w+)>", r"{\1}", str(pattern.pattern))
+            assert name in NO_PAGES or f"`{address}`" in PAGES, address
+
+    check("/", pages.urlpatterns)
+    diagnostics = admin.site.get_model_admin(Diagnostics)
+    own = (p for p in diagnostics.get_urls() if str(p.name).startswith("queues_diagnostics_"))
+    check("/admin/queues/diagnostics/", list(own))
+
+
+def test_every_picture_of_a_page_is_shown_in_every_look() -> None:
+    there = {path.name for path in (ROOT / "docs" / "images" / "pages").iterdir()}
+    shown = re.findall(r'\[<img src="images/pages/([^"]+)"[^>]*>\]\(images/pages/([^)]+)\)', PAGES)
+    assert all(picture == opened for picture, opened in shown)
+    assert {picture for picture, _ in shown} == there
+    names = {re.sub(r"-(desktop|phone)-(light|dark)\.webp$", "", name) for name in there}
+    looks = ("desktop-light", "desktop-dark", "phone-light", "phone-dark")
+    assert there == {f"{name}-{look}.webp" for name in names for look in looks}
 
 
 @pytest.mark.parametrize("path", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=str)

@@ -38,5 +38,5 @@ urlpatterns = [
     path(PREFIX + "diagnostics", operators.Overview.as_view()),
     path(PREFIX + "trace", operators.Trace.as_view()),
     path(PREFIX + "health", operators.Health.as_view()),
-    path(PREFIX + "incident", operators.Incident.as_view()),
+    path(PREFIX + "incident", operators.Incident.as_view(), name="incident"),
 ]

@@ -18,8 +18,8 @@ from .names import short_names
 from .svg import cut, element, image, number, plain, words
 
 #: Sizes in pixels: a box, the room between layers, what is above and below a box.
-BOX = 136
-BETWEEN = 122
+BOX = 132
+BETWEEN = 128
 TALL = 44
 GAP = 20
 #: Between the arrows that leave a box; each has its words there.
@@ -286,10 +286,12 @@ class _Picture:
         head = element("path", d=head, class_=colour, fill="currentColor")
         if at is None:
             start = self._port(arrow, 0)
-            left = self._left(self._arranged.places[arrow[0]].layer) + BOX + 6
+            left = self._left(self._arranged.places[arrow[0]].layer) + BOX + 4
             # On the side that the arrow does not bend to.
             rises = self._toward(arrow, 0)[1] + 4 < start - 4
-            text = self._words(edges, locked, left, start + (13 if rises else -5), "start")
+            # Two heads are taller than a line, and the words may be long enough to meet them.
+            above = -8 if locked else -5
+            text = self._words(edges, locked, left, start + (13 if rises else above), "start")
         else:
             text = self._words(edges, locked, *at, "middle")
         names = " → ".join(self._boxes[key].label for key in arrow)
@@ -351,7 +353,7 @@ class _Picture:
             if service
             else ""
         )
-        shown = cut(box.label, int((BOX - 20) / LETTER)) or "(no name)"
+        shown = cut(box.label, int((BOX - 18) / LETTER)) or "(no name)"
         y = top + box.height / 2
         texts = (
             element(

@@ -4,6 +4,9 @@ The usual four steps: arrows that close a circle are set aside, each node goes i
 all that lead to it, the nodes of a layer are put into an order with few crossings, and each comes
 as near to the middle of its neighbours as there is room. An arrow over several layers holds a
 place in each between.
+
+What no arrow connects is arranged by itself, one below the other: each would else keep a distance
+that only the others need.
 """
 
 from __future__ import annotations
@@ -38,7 +41,57 @@ class Arrangement:
 
 
 def arrange(heights: Mapping[str, float], arrows: Sequence[Arrow], *, gap: float) -> Arrangement:
-    """Places for nodes of these heights, at least ``gap`` pixels between those of a layer."""
+    """Places for nodes of these heights, at least ``gap`` pixels between those of a layer.
+
+    Circles come last, since their arrows lead back below all others.
+    """
+    parts = [_arranged(*part, gap) for part in _parts(heights, arrows)]
+    parts.sort(key=lambda part: bool(part.back))
+    places: dict[str, Place] = {}
+    through: dict[Arrow, list[Place]] = {}
+    top = 0.0
+    for part in parts:
+        places |= {node: Place(at.layer, at.y + top) for node, at in part.places.items()}
+        for arrow, way in part.through.items():
+            through[arrow] = [Place(at.layer, at.y + top) for at in way]
+        top += part.height + gap
+    return Arrangement(
+        places=places,
+        back=[arrow for part in parts for arrow in part.back],
+        through=through,
+        height=max(0.0, top - gap),
+    )
+
+
+def _parts(
+    heights: Mapping[str, float], arrows: Sequence[Arrow]
+) -> list[tuple[dict[str, float], list[Arrow]]]:
+    """The nodes that arrows connect, with their heights and these arrows."""
+    beside: dict[str, list[str]] = {node: [] for node in heights}
+    for source, target in arrows:
+        beside[source].append(target)
+        beside[target].append(source)
+    part_of: dict[str, int] = {}
+    parts: list[tuple[dict[str, float], list[Arrow]]] = []
+    for root in heights:
+        if root in part_of:
+            continue
+        part_of[root] = len(parts)
+        todo = [root]
+        for node in todo:
+            for each in beside[node]:
+                if each not in part_of:
+                    part_of[each] = len(parts)
+                    todo.append(each)
+        parts.append(({}, []))
+    for node, height in heights.items():
+        parts[part_of[node]][0][node] = height
+    for arrow in arrows:
+        parts[part_of[arrow[0]]][1].append(arrow)
+    return parts
+
+
+def _arranged(heights: Mapping[str, float], arrows: Sequence[Arrow], gap: float) -> Arrangement:
     back = dict.fromkeys(closing_arrows(list(heights), arrows))
     forward = [arrow for arrow in dict.fromkeys(arrows) if arrow not in back]
     layer_of = _layers(list(heights), forward)

@@ -118,6 +118,61 @@ def in_background(*arguments: Any) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def login(url: str, client: str, *queues: str) -> str:
+    """The token of a new session that serves queues."""
+    token = str(api(url, "POST", "login", {"client": client, "lease": 600})["session"])
+    for name in queues:
+        api(url, "PUT", f"queues/{name}", {})
+        api(url, "PUT", f"subscriptions/{name}", token=token)
+    return token
+
+
+def call(url: str, queue: str, payload: str, token: str, parent: int | None = None) -> None:
+    """A call that waits."""
+    headers = {} if parent is None else {"switch-parent": str(parent)}
+    body = {"payload": payload, "timeout": 300, "headers": headers}
+    in_background(url, "POST", f"call/{queue}", body, token)
+
+
+def take(url: str, token: str) -> int:
+    """The next message for a server; it holds it."""
+    (message,) = api(url, "POST", "transfer", {"timeout": 20}, token)["messages"]
+    return int(message["id"])
+
+
+def reply(url: str, id: int, payload: str, token: str) -> None:
+    api(url, "POST", f"messages/{id}/reply", {"payload": payload}, token)
+
+
+def invoice(url: str, tokens: list[str], customer: int) -> int:
+    """A call whose handler makes a call itself; both are answered. The first request."""
+    web, invoicing, drawing = tokens
+    call(url, "invoices", json.dumps({"method": "invoice.make", "customer": customer}), web)
+    outer = take(url, invoicing)
+    call(url, "pdf", json.dumps({"method": "render", "customer": customer}), invoicing, outer)
+    inner = take(url, drawing)
+    if customer % 2:
+        api(url, "POST", "nack", {"ids": [inner]}, drawing)
+        assert take(url, drawing) == inner
+    reply(url, inner, '{"pages": 3}', drawing)
+    reply(url, outer, json.dumps({"invoice": f"R-2026-{customer}"}), invoicing)
+    return outer
+
+
+def lock(url: str, callers: tuple[str, str], services: tuple[str, str]) -> None:
+    """Two servers that wait for each other, and two callers who wait with them."""
+    first, second = services
+    shop, cron = (login(url, name) for name in callers)
+    stock, prices = (login(url, f"{name.removesuffix('s')}-server", name) for name in services)
+    call(url, first, "how many?", shop)
+    outer = take(url, stock)
+    call(url, second, "how much?", stock, outer)
+    inner = take(url, prices)
+    call(url, first, "how many again?", prices, inner)
+    call(url, second, "nightly", cron)
+    until(lambda: len(messages(url, first, "ready")) == 1, "the circle is closed")
+
+
 def fill(url: str) -> None:
     """Services in every status, messages in every state, and hostile texts wherever they fit."""
 

@@ -222,6 +222,9 @@ def test_everything_is_there_without_javascript(browser: Browser, url: str) -> N
     ):
         expect(page.get_by_text(text).locator("visible=true").first).to_be_visible()
     expect(state(page)).to_have_count(0)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Incident bundle").click()
+    assert download.value.suggested_filename.startswith("switch-incident-")
     page.get_by_role("link", name="Refresh").click()
     page.get_by_role("button", name="Held").click()
     expect(page.get_by_text("has neither acked nor answered them yet")).to_be_visible()

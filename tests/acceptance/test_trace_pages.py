@@ -5,7 +5,6 @@ With SWITCH_TEST_SCREENSHOTS=directory each page is also written there as it loo
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -18,51 +17,24 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from .browsing import SCRIPT, Watch, api, chromium, fill_hostile, in_background
-from .conftest import Server, until
+from .browsing import (
+    SCRIPT,
+    Watch,
+    api,
+    call,
+    chromium,
+    fill_hostile,
+    in_background,
+    invoice,
+    lock,
+    login,
+    reply,
+    take,
+)
+from .conftest import Server
 
 SIZES = {"phone": (360, 740), "desktop": (1280, 800)}
 AXE = Axe()
-
-
-def login(url: str, client: str, *queues: str) -> str:
-    token = str(api(url, "POST", "login", {"client": client, "lease": 600})["session"])
-    for name in queues:
-        api(url, "PUT", f"queues/{name}", {})
-        api(url, "PUT", f"subscriptions/{name}", token=token)
-    return token
-
-
-def call(url: str, queue: str, payload: str, token: str, parent: int | None = None) -> None:
-    """A call that waits."""
-    headers = {} if parent is None else {"switch-parent": str(parent)}
-    body = {"payload": payload, "timeout": 300, "headers": headers}
-    in_background(url, "POST", f"call/{queue}", body, token)
-
-
-def take(url: str, token: str) -> int:
-    """The next message for a server; it holds it."""
-    (message,) = api(url, "POST", "transfer", {"timeout": 20}, token)["messages"]
-    return int(message["id"])
-
-
-def reply(url: str, id: int, payload: str, token: str) -> None:
-    api(url, "POST", f"messages/{id}/reply", {"payload": payload}, token)
-
-
-def invoice(url: str, tokens: list[str], customer: int) -> int:
-    """A call whose handler makes a call itself; both are answered. The first request."""
-    web, invoicing, drawing = tokens
-    call(url, "invoices", json.dumps({"method": "invoice.make", "customer": customer}), web)
-    outer = take(url, invoicing)
-    call(url, "pdf", json.dumps({"method": "render", "customer": customer}), invoicing, outer)
-    inner = take(url, drawing)
-    if customer % 2:
-        api(url, "POST", "nack", {"ids": [inner]}, drawing)
-        assert take(url, drawing) == inner
-    reply(url, inner, '{"pages": 3}', drawing)
-    reply(url, outer, json.dumps({"invoice": f"R-2026-{customer}"}), invoicing)
-    return outer
 
 
 @pytest.fixture(scope="module")
@@ -87,21 +59,7 @@ def tokens(server: Server) -> list[str]:
 
 @pytest.fixture(scope="module")
 def deadlock(server: Server) -> None:
-    """Two servers that wait for each other, and two callers who wait with them."""
-    url = server.url
-    shop, cron = login(url, "shop"), login(url, "cron")
-    stock, prices = login(url, "stock-server", "stock"), login(url, "price-server", "prices")
-    call(url, "stock", "how many?", shop)
-    outer = take(url, stock)
-    call(url, "prices", "how much?", stock, outer)
-    inner = take(url, prices)
-    call(url, "stock", "how many again?", prices, inner)
-    call(url, "prices", "nightly", cron)
-
-    def waits() -> int:
-        return len(api(url, "GET", "queues/stock/messages?state=ready")["messages"])
-
-    until(lambda: waits() == 1, "the circle is closed")
+    lock(server.url, callers=("shop", "cron"), services=("stock", "prices"))
 
 
 @pytest.fixture

@@ -48,6 +48,14 @@ def test_a_node_is_in_the_middle_of_its_neighbours() -> None:
     assert arranged.height == 3 * 40 + 2 * GAP
 
 
+def test_what_is_not_connected_takes_no_room_of_the_other() -> None:
+    arrows = [("a", "x"), ("b", "x"), ("c", "d"), ("d", "c"), ("e", "z"), ("e", "y")]
+    arranged = arrange(dict.fromkeys("abcdexyz", 40.0), arrows, gap=GAP)
+    assert arranged.height == 5 * 40 + 4 * GAP
+    circle = arranged.places["c"].y
+    assert all(place.y < circle for node, place in arranged.places.items() if node not in "cd")
+
+
 def test_nothing() -> None:
     assert arrange({}, [], gap=GAP).height == 0
 
