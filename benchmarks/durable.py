@@ -8,8 +8,6 @@ theirs before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -24,12 +22,13 @@ from .harness import (
     judged,
     middle,
     progress,
+    rates,
     ratios,
     table,
 )
 from .oneway import IN_FLIGHT
 from .servers import (
-    Running,
+    Contender,
     daphne,
     jetstream,
     journal,
@@ -42,15 +41,6 @@ from .servers import (
 CALLERS = 16
 SIZE = 100
 BOUND = 1.0
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A way to keep messages: what its ends speak, and how its broker is started."""
-
-    name: str
-    kind: str
-    start: Callable[[Processes], Running]
 
 
 CONTENDERS = [
@@ -106,7 +96,7 @@ def run(options: Options) -> None:
         _print(step, f"durable {title}, {SIZE} bytes", chosen, controls, figures)
     noise.show(
         {
-            f"{each.name}, {step}": _rates(figures[each, step])
+            f"{each.name}, {step}": rates(figures[each, step])
             for each in controls
             for step in ("send", "call")
         }
@@ -120,7 +110,7 @@ class _Lane:
         self.contender = contender
         self._processes = processes
         broker = contender.start(processes)
-        self._given = {"kind": contender.kind, "url": broker.url}
+        self._given: dict[str, Any] = {"kind": contender.kind, "url": broker.url}
         if contender not in (RABBITMQ, JETSTREAM):
             processes.run("durable:prepare", url=broker.url)
         service = processes.start_child("ends:serve", **self._given)
@@ -143,10 +133,6 @@ async def prepare(url: str) -> None:
         await end.create(QUEUE)
 
 
-def _rates(readings: Readings) -> list[float]:
-    return [each["count"] / each["wall"] for each in readings]
-
-
 def _print(
     step: str,
     title: str,
@@ -158,9 +144,9 @@ def _print(
     rows = []
     for each in (*chosen, *controls):
         readings = figures[each, step]
-        row = [each.name, middle(_rates(readings))]
+        row = [each.name, middle(rates(readings))]
         for control in controls:
-            by = ratios(_rates(readings), _rates(figures[control, step]))
+            by = ratios(rates(readings), rates(figures[control, step]))
             good = each in controls or each.kind == "http" or median(by) >= BOUND
             row.append(judged(middle(by, ".2f"), good=good))
         for who in ("client", "service", "switch"):

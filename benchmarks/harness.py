@@ -340,6 +340,11 @@ def middle(figures: Iterable[float], form: str = ",.0f") -> str:
     return text if len(known) == 1 else f"{text} ({low:{form}}..{high:{form}})"
 
 
+def rates(readings: Sequence[dict[str, Any]]) -> list[float]:
+    """What was counted a second, in readings of a Meter with their ``count``."""
+    return [each["count"] / each["wall"] for each in readings]
+
+
 def ratios(figures: Sequence[float], control: Sequence[float]) -> list[float]:
     """Figures by those of the control, round by round."""
     return [figure / by for figure, by in zip(figures, control, strict=True)]

@@ -1,4 +1,5 @@
-"""NATS JetStream as a control of what survives: messages in a file, synced before the answer."""
+"""NATS JetStream as a control: of what survives, with messages in a file that is synced before the
+answer, and of sending, with messages in memory."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ REQUESTS = "requests"
 SENT = "sent"
 
 
-async def _stream(connection: Any, name: str) -> Any:
-    """An empty queue of messages in a file."""
+async def _stream(connection: Any, name: str, storage: str) -> Any:
+    """An empty queue."""
     from nats.js.api import RetentionPolicy, StorageType
     from nats.js.errors import NotFoundError
 
@@ -28,7 +29,7 @@ async def _stream(connection: Any, name: str) -> Any:
         name=name,
         subjects=[name],
         retention=RetentionPolicy.WORK_QUEUE,
-        storage=StorageType.FILE,
+        storage=StorageType(storage),
     )
     return stream
 
@@ -38,7 +39,7 @@ async def serve(url: str) -> None:
     import nats
 
     connection = await nats.connect(url)
-    stream = await _stream(connection, REQUESTS)
+    stream = await _stream(connection, REQUESTS, "file")
 
     async def answer(message: Any) -> None:
         await connection.publish(message.headers["Reply"], message.data)
@@ -78,15 +79,17 @@ async def caller(url: str) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
 
 
 @contextlib.asynccontextmanager
-async def sender(url: str) -> AsyncIterator[Callable[[str], Awaitable[object]]]:
-    """A function that sends to an empty queue; its answer says that the message is safe."""
+async def sender(
+    url: str, name: str = SENT, storage: str = "file"
+) -> AsyncIterator[Callable[[str], Awaitable[object]]]:
+    """A function that sends to an empty queue, and waits for the answer that it is kept."""
     import nats
 
     connection = await nats.connect(url)
-    stream = await _stream(connection, SENT)
+    stream = await _stream(connection, name, storage)
 
     async def send(payload: str) -> None:
-        await stream.publish(SENT, payload.encode())
+        await stream.publish(name, payload.encode())
 
     yield send
     await connection.close()

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import Any
@@ -19,8 +18,19 @@ from queues.client import AsyncClient, Delivery
 
 from . import jetstream, rabbit
 from .ends import client
-from .harness import Meter, Noise, Options, Processes, blaming, middle, progress, ratios, table
-from .servers import Running, daphne, nats, nats_program, on_unix_socket
+from .harness import (
+    Meter,
+    Noise,
+    Options,
+    Processes,
+    blaming,
+    middle,
+    progress,
+    rates,
+    ratios,
+    table,
+)
+from .servers import Contender, Running, daphne, nats, nats_program, on_unix_socket
 
 QUEUE = "oneway"
 SIZES = (100, 10 * 2**10)
@@ -35,15 +45,6 @@ STEPS = ("send", "serve", "transfer")
 
 Send = Callable[[str], Awaitable[object]]
 Figures = dict[tuple[str, int, str], list[dict[str, Any]]]
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A way to send and receive: what its client speaks, and how its broker is started."""
-
-    name: str
-    kind: str
-    start: Callable[[Processes], Running]
 
 
 CONTENDERS = [
@@ -80,7 +81,7 @@ def run(options: Options) -> None:
             _print(size, step, [each.name for each in chosen], figures)
     noise.show(
         {
-            f"{CONTROL.name}, {step} of {size} bytes": _rates(figures[CONTROL.name, size, step])
+            f"{CONTROL.name}, {step} of {size} bytes": rates(figures[CONTROL.name, size, step])
             for size in SIZES
             for step in STEPS
             if (CONTROL.name, size, step) in figures
@@ -104,10 +105,6 @@ def _measure(
     return results
 
 
-def _rates(readings: list[dict[str, Any]]) -> list[float]:
-    return [each["count"] / each["wall"] for each in readings]
-
-
 def _print(
     size: int,
     step: str,
@@ -122,14 +119,12 @@ def _print(
         readings = figures.get((name, size, step))
         if readings is None:
             continue
-        rates = _rates(readings)
-        row = [name, middle(rates)]
+        found = rates(readings)
+        row = [name, middle(found)]
         if control:
-            each = len(rates) // len(control)
+            each = len(found) // len(control)
             row.append(
-                middle(
-                    ratios(rates, [rate for rate in _rates(control) for _ in range(each)]), ".3f"
-                )
+                middle(ratios(found, [rate for rate in rates(control) for _ in range(each)]), ".3f")
             )
         for who in ("client", "switch"):
             row.append(f"{median(r['cpu'][who] / r['count'] * 1e6 for r in readings):.1f}")
@@ -178,28 +173,11 @@ async def _sender(kind: str, url: str) -> AsyncIterator[Send]:
         yield send_one
 
 
-@contextlib.asynccontextmanager
-async def _nats_sender(url: str) -> AsyncIterator[Send]:
-    import nats
-    from nats.js.api import RetentionPolicy, StorageType
-
-    connection = await nats.connect(url)
-    stream = connection.jetstream()
-    await stream.add_stream(
-        name=QUEUE,
-        subjects=[QUEUE],
-        retention=RetentionPolicy.WORK_QUEUE,
-        storage=StorageType.MEMORY,
-    )
-
-    async def publish(payload: str) -> None:
-        await stream.publish(QUEUE, payload.encode())
-
-    yield publish
-    await connection.close()
-
-
-_SENDERS = {"nats": _nats_sender, "jetstream": jetstream.sender, "rabbit": rabbit.sender}
+_SENDERS = {
+    "nats": partial(jetstream.sender, name=QUEUE, storage="memory"),
+    "jetstream": jetstream.sender,
+    "rabbit": rabbit.sender,
+}
 
 
 # -- receiving ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,15 @@ class Running:
     def pid(self) -> int:
         """Its process."""
         return self.process.pid
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Who takes part: what its clients speak, and how its broker is started."""
+
+    name: str
+    kind: str
+    start: Callable[[Processes], Running]
 
 
 def daphne(

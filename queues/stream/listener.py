@@ -133,8 +133,9 @@ class _Connection(ReadingProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
-        if self._engine is None or self._is_over:
+        if self._is_over:
             return
+        assert self._engine is not None
         try:
             frames = self._framing.receive(data)
         except InvalidRequest:

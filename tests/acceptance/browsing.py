@@ -170,7 +170,8 @@ def lock(url: str, callers: tuple[str, str], services: tuple[str, str]) -> None:
     inner = take(url, prices)
     call(url, first, "how many again?", prices, inner)
     call(url, second, "nightly", cron)
-    until(lambda: len(messages(url, first, "ready")) == 1, "the circle is closed")
+    # It is told only when the servers had time to take what would open the circle.
+    until(lambda: api(url, "GET", f"messages/{outer}")["verdict"]["code"] == "deadlock", "locked")
 
 
 def fill(url: str) -> None:

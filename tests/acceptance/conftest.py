@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = ["daphne", "uvicorn", "granian"]
@@ -214,3 +215,13 @@ def stack() -> Iterator[ExitStack]:
     """Ends what a failed test leaves running."""
     with ExitStack() as stack:
         yield stack
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser."""
+    # It needs what is above.
+    from .browsing import chromium
+
+    with chromium() as browser:
+        yield browser

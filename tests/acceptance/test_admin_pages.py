@@ -1,11 +1,7 @@
-"""The admin in a real browser: every action with its confirmation, its log entry and its undo.
-
-With SWITCH_TEST_SCREENSHOTS=directory each page is also written there as it looks.
-"""
+"""The admin in a real browser: every action with its confirmation, its log entry and its undo."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from .browsing import SCRIPT, Watch, api, chromium, fill, fill_hostile, manage, messages
+from .browsing import SCRIPT, Watch, api, fill, fill_hostile, manage, messages
 from .conftest import Server, until
 
 SIZES = {"phone": (360, 740), "desktop": (1280, 800)}
@@ -41,12 +37,6 @@ def _start(state_dir: Path) -> Server:
     server = Server(state_dir)
     server.start()
     return server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -379,31 +369,33 @@ def test_the_keyboard_alone_drops_a_message(visit: Callable[..., Page], stock: S
     assert id not in stock.ids()
 
 
-def test_an_undo_ends_with_its_time(
-    visit: Callable[..., Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def hasty_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A switch that keeps an undo for no more than five seconds."""
     monkeypatch.setenv("SWITCH_UNDO_SECONDS", "5")
     server = _start(tmp_path)
-    try:
-        stock = stocked(server.url)
-        page = visit("operator", server.url)
-        go(page, stock)
-        page.get_by_role("link", name="Purge all ready and delayed messages").click()
-        expect(page.get_by_text("This can be undone for 5.0 s.")).to_be_visible()
-        confirm(page)
-        expect(page.get_by_role("button", name="Undo")).to_be_visible()
-        later = page.context.new_page()
+    yield server.url
+    server.stop()
 
-        def ended() -> bool:
-            go(later, stock)
-            return later.get_by_text("May be undone").count() == 0
 
-        until(ended, "the time is over")
-        page.get_by_role("button", name="Undo").click()
-        told(page, "^It can no longer be undone.$")
-        assert stock.counts() == {"ready": 0, "delayed": 0, "held": 1, "dead": 1}
-    finally:
-        server.stop()
+def test_an_undo_ends_with_its_time(hasty_url: str, visit: Callable[..., Page]) -> None:
+    stock = stocked(hasty_url)
+    page = visit("operator", hasty_url)
+    go(page, stock)
+    page.get_by_role("link", name="Purge all ready and delayed messages").click()
+    expect(page.get_by_text("This can be undone for 5.0 s.")).to_be_visible()
+    confirm(page)
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    later = page.context.new_page()
+
+    def ended() -> bool:
+        go(later, stock)
+        return later.get_by_text("May be undone").count() == 0
+
+    until(ended, "the time is over")
+    page.get_by_role("button", name="Undo").click()
+    told(page, "^It can no longer be undone.$")
+    assert stock.counts() == {"ready": 0, "delayed": 0, "held": 1, "dead": 1}
 
 
 # -- who may ----------------------------------------------------------------------------------
@@ -480,9 +472,8 @@ def paths(stock: Stock) -> dict[str, str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 def test_every_page_fits_and_is_accessible(
-    visit: Callable[..., Page], stock: Stock, size: str, scheme: str, tmp_path: Path
+    visit: Callable[..., Page], stock: Stock, size: str, scheme: str
 ) -> None:
-    shots = Path(os.environ.get("SWITCH_TEST_SCREENSHOTS", tmp_path))
     width, height = SIZES[size]
     page = visit("operator", viewport={"width": width, "height": height}, color_scheme=scheme)
     go(page, stock)
@@ -491,7 +482,6 @@ def test_every_page_fits_and_is_accessible(
     for name, path in {"done": None, **paths(stocked(stock.url))}.items():
         if path is not None:
             page.goto(stock.url + HOME + path)
-        page.screenshot(path=shots / f"admin-{name}-{size}-{scheme}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
         found = Axe().run(page).response["violations"]
         assert [(each["id"], [n["html"] for n in each["nodes"]]) for each in found] == [], name

@@ -1,18 +1,13 @@
 """The pages in a real browser: on a phone and a desktop, light and dark, live and without
-JavaScript.
-
-With SWITCH_TEST_SCREENSHOTS=directory each page is also written there as it looks.
-"""
+JavaScript."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +18,6 @@ from .browsing import (
     SCRIPT,
     Watch,
     api,
-    chromium,
     fill,
     fill_calls,
     fill_hostile,
@@ -50,12 +44,6 @@ def patience() -> Iterator[None]:
     expect.set_options(timeout=20_000)
     yield
     expect.set_options(timeout=5_000)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +119,8 @@ def paths(url: str) -> dict[str, str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 def test_every_page_fits_is_accessible_and_quiet(
-    browser: Browser, url: str, size: str, scheme: Any, tmp_path: Path
+    browser: Browser, url: str, size: str, scheme: Any
 ) -> None:
-    shots = Path(os.environ.get("SWITCH_TEST_SCREENSHOTS", tmp_path))
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     page = context.new_page()
@@ -142,7 +129,6 @@ def test_every_page_fits_is_accessible_and_quiet(
         page.goto(url + path)
         if page.locator("#live-status").count():
             expect(state(page)).to_have_text("Live")
-        page.screenshot(path=shots / f"{name}-{size}-{scheme}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
         assert page.locator("h1:visible").count() == 1, name
         found = Axe().run(page).response["violations"]

@@ -25,7 +25,6 @@ from playwright.sync_api import Browser, Page, expect
 from .browsing import (
     Watch,
     api,
-    chromium,
     fill,
     fill_calls,
     invoice,
@@ -51,12 +50,6 @@ from django.contrib.auth.models import User
 User.objects.create_superuser("olivia", password={PASSWORD!r})
 """
 ADMIN = "/admin/queues/diagnostics/"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

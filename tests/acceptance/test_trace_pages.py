@@ -1,11 +1,7 @@
-"""The trace, its sequence chart and the graph of waits, in a real browser.
-
-With SWITCH_TEST_SCREENSHOTS=directory each page is also written there as it looks.
-"""
+"""The trace, its sequence chart and the graph of waits, in a real browser."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -22,7 +18,6 @@ from .browsing import (
     Watch,
     api,
     call,
-    chromium,
     fill_hostile,
     in_background,
     invoice,
@@ -35,12 +30,6 @@ from .conftest import Server
 
 SIZES = {"phone": (360, 740), "desktop": (1280, 800)}
 AXE = Axe()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +75,7 @@ def test_the_pages_fit_are_accessible_and_quiet(
     deadlock: None,
     size: str,
     scheme: Any,
-    tmp_path: Path,
 ) -> None:
-    shots = Path(os.environ.get("SWITCH_TEST_SCREENSHOTS", tmp_path))
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     page = context.new_page()
@@ -102,7 +89,6 @@ def test_the_pages_fit_are_accessible_and_quiet(
     }.items():
         page.goto(server.url + path)
         expect(page.locator("#live-status")).to_contain_text(re.compile("Live|Paused"))
-        page.screenshot(path=shots / f"{name}-{size}-{scheme}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
         found = AXE.run(page).response["violations"]
         assert [(each["id"], [n["html"] for n in each["nodes"]]) for each in found] == [], name
