@@ -11,10 +11,10 @@ import gc
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from django.db import Error as DatabaseError
@@ -23,16 +23,16 @@ from django.db.migrations.executor import MigrationExecutor
 
 from queues.core.changes import Changes, KeptKey
 from queues.core.messages import Death, Failure, Message, State
-from queues.core.queue import Policy, Queue
+from queues.core.queue import Policy
 from queues.core.switch import Switch
 from queues.models import StoredKey, StoredMark, StoredMessage, StoredQueue
 
-T = TypeVar("T")
+from .statements import Statements
 
-#: Rows that one statement names,
-ROWS = 500
-#: and bytes of messages that it carries, if there is more than one.
-BYTES = 16 * 2**20
+Row = tuple[Any, ...]
+
+#: Bytes of a message from which on it is written by itself, since databases copy a whole statement.
+LARGE = 256 * 2**10
 #: Seconds that a switch which is stopping gets to let go of the database.
 HANDOVER_TIME = 10.0
 #: The number of the advisory lock by which a switch keeps a PostgreSQL database to itself.
@@ -66,6 +66,21 @@ class Body(msgspec.Struct, array_like=True):
     size: int
 
 
+QUEUE_FIELDS = ("name", "policy", "created_at", "paused_at")
+MESSAGE_FIELDS = (
+    "id",
+    "queue",
+    "body",
+    "delivery_count",
+    "expires_at",
+    "due_at",
+    "cause",
+    "died_at",
+    "death",
+)
+KEY_FIELDS = ("name", "queue", "key", "body")
+MARK_FIELDS = ("id", "number")
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_body = msgspec.msgpack.Decoder(Body).decode
 _decode_policy = msgspec.json.Decoder(Policy).decode
@@ -74,15 +89,19 @@ _decode_key = msgspec.msgpack.Decoder(KeptKey).decode
 
 @dataclass(slots=True)
 class Batch:
-    """Changes as rows, so that another thread can write them while the switch goes on."""
+    """Changes as rows, so that another thread can write them while the switch goes on.
+
+    What is gone is given by its key.
+    """
 
     position: int
-    queues: list[StoredQueue] = field(default_factory=list)
+    queues: list[Row] = field(default_factory=list)
     queues_gone: list[str] = field(default_factory=list)
-    messages: list[StoredMessage] = field(default_factory=list)
+    messages: list[Row] = field(default_factory=list)
+    large_messages: list[Row] = field(default_factory=list)
     messages_gone: list[int] = field(default_factory=list)
-    keys: list[StoredKey] = field(default_factory=list)
-    keys_gone: list[tuple[str, str]] = field(default_factory=list)
+    keys: list[Row] = field(default_factory=list)
+    keys_gone: list[str] = field(default_factory=list)
     mark: int | None = None
 
 
@@ -93,37 +112,35 @@ def batch_of(changes: Changes, mark: int | None) -> Batch:
         if queue is None:
             batch.queues_gone.append(name)
         else:
-            batch.queues.append(_queue_row(queue))
+            policy = msgspec.json.encode(queue.policy).decode()
+            batch.queues.append((name, policy, queue.created_at, queue.paused_at))
     for message in (*changes.added.values(), *changes.changed.values()):
-        batch.messages.append(_message_row(message))
+        body = _encode(_body(message))
+        death = message.death
+        row = (
+            message.id,
+            message.queue,
+            body,
+            message.delivery_count,
+            message.expires_at,
+            message.due_at if message.state is State.DELAYED else None,
+            None if death is None else death.cause,
+            None if death is None else death.at,
+            None if death is None else death.number,
+        )
+        (batch.messages if len(body) < LARGE else batch.large_messages).append(row)
     batch.messages_gone.extend(changes.removed)
     for (queue_name, key), kept in changes.keys.items():
+        name = _key_name(queue_name, key)
         if kept is None:
-            batch.keys_gone.append((queue_name, key))
+            batch.keys_gone.append(name)
         else:
-            batch.keys.append(
-                StoredKey(
-                    name=_key_name(queue_name, key),
-                    queue=queue_name,
-                    key=_encode(key),
-                    body=_encode(kept),
-                )
-            )
+            batch.keys.append((name, queue_name, _encode(key), _encode(kept)))
     return batch
 
 
-def _queue_row(queue: Queue) -> StoredQueue:
-    return StoredQueue(
-        name=queue.name,
-        policy=msgspec.json.encode(queue.policy).decode(),
-        created_at=queue.created_at,
-        paused_at=queue.paused_at,
-    )
-
-
-def _message_row(message: Message) -> StoredMessage:
-    death = message.death
-    body = Body(
+def _body(message: Message) -> Body:
+    return Body(
         message.payload,
         message.correlation_id,
         message.reply_to,
@@ -134,27 +151,11 @@ def _message_row(message: Message) -> StoredMessage:
         message.sent_at,
         message.size,
     )
-    return StoredMessage(
-        id=message.id,
-        queue=message.queue,
-        body=_encode(body),
-        delivery_count=message.delivery_count,
-        expires_at=message.expires_at,
-        due_at=message.due_at if message.state is State.DELAYED else None,
-        cause=None if death is None else death.cause,
-        died_at=None if death is None else death.at,
-        death=None if death is None else death.number,
-    )
 
 
 def _key_name(queue: str, key: str) -> str:
     """A name of one length, since keys may be long and hold what a database minds."""
     return hashlib.blake2b(f"{queue} {key}".encode(), digest_size=32).hexdigest()
-
-
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), ROWS):
-        yield items[start : start + ROWS]
 
 
 class Store:
@@ -175,6 +176,10 @@ class Store:
         """and the process of PostgreSQL that does, where it is one."""
         self._marks: set[int] = set()
         """What the mark may be, as long as nobody else uses the tables."""
+        self._queues_table = Statements(StoredQueue, QUEUE_FIELDS)
+        self._messages_table = Statements(StoredMessage, MESSAGE_FIELDS)
+        self._keys_table = Statements(StoredKey, KEY_FIELDS)
+        self._marks_table = Statements(StoredMark, MARK_FIELDS)
 
     # -- starting -----------------------------------------------------------------------------
 
@@ -342,9 +347,7 @@ class Store:
             switch.load_key(row.queue, key, kept)
 
     def _messages(self) -> Iterator[Message]:
-        fields = ["id", "queue", "body", "delivery_count", "expires_at", "due_at"]
-        fields += ["cause", "died_at", "death"]
-        rows = StoredMessage.objects.using(self._alias).order_by("id").values_list(*fields)
+        stored = StoredMessage.objects.using(self._alias).order_by("id")
         names: dict[str, str] = {}
         for (
             id,
@@ -356,7 +359,7 @@ class Store:
             cause,
             died_at,
             death_number,
-        ) in rows.iterator(10_000):
+        ) in stored.values_list(*MESSAGE_FIELDS).iterator(10_000):
             with _Row("message", id):
                 b = _decode_body(bytes(body))
             state = State.READY
@@ -419,54 +422,24 @@ class Store:
             )
 
     def _write(self, batch: Batch) -> None:
-        alias = self._alias
-        if batch.mark is not None:
-            _put(StoredMark, [StoredMark(id=1, number=batch.mark)], "id", alias)
-        # Before the others are written: see Changes.removed.
-        for ids in _chunks(batch.messages_gone):
-            StoredMessage.objects.using(alias).filter(id__in=ids).delete()
-        _put(StoredQueue, batch.queues, "name", alias)
-        for messages in _portions(batch.messages):
-            _put(StoredMessage, messages, "id", alias)
-        _put(StoredKey, batch.keys, "name", alias)
-        keys = [_key_name(queue, key) for queue, key in batch.keys_gone]
-        for names in _chunks(keys):
-            StoredKey.objects.using(alias).filter(name__in=names).delete()
-        for queues in _chunks(batch.queues_gone):
-            StoredQueue.objects.using(alias).filter(name__in=queues).delete()
+        with connections[self._alias].cursor() as cursor:
+            if batch.mark is not None:
+                self._marks_table.put(cursor, [(1, batch.mark)])
+            # Before the others are written: see Changes.removed.
+            self._messages_table.delete(cursor, batch.messages_gone)
+            self._queues_table.put(cursor, batch.queues)
+            self._messages_table.put(cursor, batch.messages)
+            for row in batch.large_messages:
+                self._messages_table.put(cursor, [row])
+            self._keys_table.put(cursor, batch.keys)
+            self._keys_table.delete(cursor, batch.keys_gone)
+            self._queues_table.delete(cursor, batch.queues_gone)
 
     def close(self) -> None:
         """Close this thread's connection."""
         # It may be broken in a way that closing it fails, too; then it is gone as well.
         with suppress(DatabaseError):
             connections[self._alias].close()
-
-
-def _portions(messages: list[StoredMessage]) -> Iterator[list[StoredMessage]]:
-    """The messages in portions of limited size."""
-    portion: list[StoredMessage] = []
-    size = 0
-    for message in messages:
-        size += len(message.body)
-        if portion and (size > BYTES or len(portion) == ROWS):
-            yield portion
-            portion, size = [], len(message.body)
-        portion.append(message)
-    if portion:
-        yield portion
-
-
-def _put(model: Any, rows: list[Any], key: str, alias: str) -> None:
-    """Insert rows, or replace those that are there."""
-    if rows:
-        others = [f.name for f in model._meta.concrete_fields if f.name != key]
-        model.objects.using(alias).bulk_create(
-            rows,
-            batch_size=ROWS,
-            update_conflicts=True,
-            unique_fields=[key],
-            update_fields=others,
-        )
 
 
 class _Row:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 
 from queues.core.changes import Changes
@@ -22,6 +23,7 @@ from queues.core.messages import Draft, Failure, Reply
 from queues.core.queue import Policy
 from queues.core.switch import Switch
 from queues.engines import store as store_module
+from queues.engines.statements import in_sizes
 from queues.engines.store import Batch, Store, StoreLost, StoreRefused, batch_of
 from queues.models import StoredKey, StoredMessage, StoredQueue
 from tests.core.program import Program, Step, kept_of, steps
@@ -134,15 +136,12 @@ def test_a_batch_is_written_whole_or_not_at_all(
 ) -> None:
     switch = everything()
     whole = batch(switch)
-    put = store_module._put
 
-    def fails(model: Any, *rest: Any) -> None:
-        if model is StoredKey:
-            raise DatabaseError("no more")
-        put(model, *rest)
+    def fails(cursor: Any, rows: Any) -> None:
+        raise DatabaseError("no more")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "_put", fails)
+        patch.setattr(store._keys_table, "put", fails)
         with pytest.raises(DatabaseError):
             store.write(whole)
     assert not loaded(store).queues
@@ -150,13 +149,20 @@ def test_a_batch_is_written_whole_or_not_at_all(
     assert kept_of(loaded(store), NOW) == kept_of(switch, NOW)
 
 
-def test_many_rows_are_written_in_portions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "BYTES", 5_000)
+def test_a_large_message_is_a_statement_by_itself(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "LARGE", 2_000)
     switch = new_switch()
     switch.create_queue("q", now=NOW)
-    for n in range(1_200):
+    for n in range(200):
         switch.send("q", Draft("x" * (3_000 if n % 100 == 0 else 1), key=str(n)), now=NOW)
-    store.write(batch(switch))
+    rows = batch(switch)
+    assert len(rows.large_messages) == 2
+    with CaptureQueriesContext(connections[ALIAS]) as queries:
+        store.write(rows)
+    puts = [q for q in queries if q["sql"].startswith('INSERT INTO "queues_storedmessage"')]
+    assert len(puts) == len(list(in_sizes(rows.messages))) + 2
     assert kept_of(loaded(store), NOW) == kept_of(switch, NOW)
     switch.destroy_queue("q", now=NOW)
     store.write(batch(switch))
