@@ -167,6 +167,11 @@ class SwitchCollector(Collector):
             found.trace_dropped,
         )
         yield GaugeMetricFamily(
+            "switch_store_down",
+            "1 while the database does not take what must survive a restart, else 0.",
+            float(found.store_down),
+        )
+        yield GaugeMetricFamily(
             "switch_loop_lag_seconds",
             "How late the event loop was when it was last looked at.",
             found.loop_lag,

@@ -135,6 +135,13 @@ def called(scene: Scene, name: str, parent: int | None = None) -> int:
     return id
 
 
+@shows("store_down")
+def store_down(scene: Scene) -> Verdict:
+    scene.create_queue("q")
+    scene.switch.store_down_since = scene.now
+    return of_queue(scene)
+
+
 @shows("deadlock")
 def deadlock(scene: Scene) -> Verdict:
     scene.server("a", "q")

@@ -340,6 +340,8 @@ HEALTH: dict[str, Any] = {
     "tasks": 5,
     "loop_lag": 0.0002,
     "worst_loop_lag": 0.004,
+    "journal": "commit",
+    "store_down_since": None,
     "trace_dropped": 0,
     "usage": USAGE,
     "history": [

@@ -500,6 +500,10 @@ class Health:
     tasks: int
     loop_lag: float
     worst_loop_lag: float
+    journal: Literal["off", "commit", "interval"]
+    """Whether what must survive a restart is kept, as SWITCH_JOURNAL says."""
+    store_down_since: float | None
+    """Since when the database does not take it; null if it does."""
     trace_dropped: int
     """Events that the trace has had to forget since the start."""
     usage: list[Usage]

@@ -80,6 +80,8 @@ class Metrics:
     calls: int
     """Calls whose caller waits now."""
     trace_dropped: int
+    store_down: bool
+    """Whether the database does not take what must survive."""
     usage: list[Usage]
     queues: list[QueueNumbers] = field(default_factory=list)
     """By name."""
@@ -105,6 +107,7 @@ class Counting:
             sessions=len(switch.sessions),
             calls=sum(1 for call in switch.calls.values() if call.waits),
             trace_dropped=switch.trace.dropped,
+            store_down=switch.store_down_since is not None,
             usage=usage(switch),
         )
         self._unseen: Iterator[Queue] = iter(list(switch.queues.values()))

@@ -139,8 +139,8 @@ class Switch:
         self.meter = meter
         self.changes: Changes | None = None
         """What a journal has to write; None where there is no journal."""
-        self.store_down = False
-        """Whether nothing that must survive may be done."""
+        self.store_down_since: float | None = None
+        """Since when nothing that must survive may be done, as the database does not take it."""
         self.safe: float = math.inf
         """Changes up to this one are safe; what depends on a later one is not handed over."""
         self._kept_back: deque[tuple[int, Message]] = deque()
@@ -617,12 +617,12 @@ class Switch:
         return queue
 
     def _check_store(self) -> None:
-        if self.store_down:
+        if self.store_down_since is not None:
             raise StoreUnavailable("The database does not answer; nothing was done.")
 
     def _check_store_for(self, session: Session, ids: Iterable[int]) -> None:
         """Refuse before anything is done to held messages that must survive."""
-        if not self.store_down:
+        if self.store_down_since is None:
             return
         for id in ids:
             message = self.messages.get(id)
@@ -767,7 +767,7 @@ class Switch:
 
         With ``aside`` the caller makes it ready.
         """
-        if self.store_down and queue.owner is None:
+        if self.store_down_since is not None and queue.owner is None:
             self._check_store()
         policy = queue.policy
         if queue.length >= policy.max_length:

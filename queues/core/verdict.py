@@ -160,6 +160,8 @@ def _of_message(
     if message.state is State.DELAYED:
         yield _delayed(message, now)
     elif message.state is State.READY:
+        if switch.store_down_since is not None and message.position > switch.safe:
+            yield _store_down(switch.store_down_since, now)
         if queue.paused_at is not None:
             yield _paused(queue, now)
         if waits.locked(message):
@@ -255,6 +257,18 @@ def _paused(queue: Queue, now: float) -> Verdict:
         "it takes messages and hands none out.",
         next_step=f"Resume the queue: POST queues/{queue.name}/resume.",
         evidence={"queue": queue.name, "since": queue.paused_at, "ready": queue.ready},
+    )
+
+
+def _store_down(since: float, now: float) -> Verdict:
+    return Verdict(
+        code="store_down",
+        level="stuck",
+        sentence=f"The database has not taken what must survive for {duration(now - since)}: what "
+        "is new waits until it does, and more is refused.",
+        next_step="See the log of the switch for what the database says, and mend that; the switch "
+        "goes on by itself.",
+        evidence={"since": since},
     )
 
 
@@ -648,6 +662,8 @@ def explain_queue(switch: Switch, queue: Queue, waits: WaitsFor, now: float) -> 
 
 
 def _of_queue(switch: Switch, queue: Queue, waits: WaitsFor, now: float) -> Iterator[Verdict]:
+    if switch.store_down_since is not None and queue.owner is None:
+        yield _store_down(switch.store_down_since, now)
     if queue.paused_at is not None:
         yield _paused(queue, now)
     if queue.length >= queue.policy.max_length:
@@ -656,7 +672,7 @@ def _of_queue(switch: Switch, queue: Queue, waits: WaitsFor, now: float) -> Iter
     first = queue.head() or next(iter(queue.held.values()), None)
     if first is not None:
         for verdict in _of_message(switch, first, waits, now):
-            if verdict.code != "paused":  # it comes first in any case
+            if verdict.code not in ("store_down", "paused"):  # they come first in any case
                 yield verdict
     elif service_status(consumers, now) == "running":
         yield _plain(queue, "idle", "Its servers wait for messages.", "Nothing is to be done.")

@@ -10,6 +10,7 @@ from collections import deque
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 from queues.core import snapshot
 from queues.core.answers import Health, HealthSample, Usage
@@ -25,10 +26,17 @@ SAMPLES = 120
 class HealthWatch:
     """Takes a sample of ``switch`` every few seconds, on ``loop``."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, switch: Switch, clock: Clock) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        switch: Switch,
+        clock: Clock,
+        journal: Literal["off", "commit", "interval"],
+    ) -> None:
         self._loop = loop
         self._switch = switch
         self._clock = clock
+        self._journal = journal
         self._samples: deque[HealthSample] = deque(maxlen=SAMPLES)
         self.lag = 0.0
         """Seconds by which the loop was late, when the last sample was due."""
@@ -77,6 +85,8 @@ class HealthWatch:
             tasks=len(asyncio.all_tasks(self._loop)),
             loop_lag=self.lag,
             worst_loop_lag=self.worst_lag,
+            journal=self._journal,
+            store_down_since=switch.store_down_since,
             trace_dropped=switch.trace.dropped,
             usage=[*snapshot.usage(switch), *intake],
             history=list(self._samples),

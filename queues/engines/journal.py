@@ -21,12 +21,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from queues.core.changes import Changes
 from queues.core.errors import StoreUnavailable
 from queues.core.switch import Switch
 
+from .clock import Clock
 from .store import Batch, Store, batch_of
 
 T = TypeVar("T")
@@ -54,6 +55,11 @@ class JournalMode:
     interval: float | None
     database: str = "default"
 
+    @property
+    def name(self) -> Literal["commit", "interval"]:
+        """As the setting has it."""
+        return "commit" if self.interval is None else "interval"
+
 
 class Journal:
     """Keeps a switch's changes in ``store``. Used on one event loop.
@@ -65,11 +71,13 @@ class Journal:
         self,
         mode: JournalMode,
         store: Store,
+        clock: Clock,
         on_safe: Callable[[], None],
         on_trouble: Callable[[], None],
     ) -> None:
         self._mode = mode
         self._store = store
+        self._clock = clock
         self._on_safe = on_safe
         self._on_trouble = on_trouble
         self._loop = asyncio.get_running_loop()
@@ -91,7 +99,6 @@ class Journal:
         self._stopped = False
         self.position: float = 0
         """Changes up to this one may be told."""
-        self.failing = False
 
     # -- starting -----------------------------------------------------------------------------
 
@@ -145,6 +152,11 @@ class Journal:
             self._timer = self._loop.call_soon(self._begin)
         else:
             self._timer = self._loop.call_later(self._mode.interval, self._begin)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last try of a batch came to nothing."""
+        return self._switch.store_down_since is not None
 
     def _highest(self) -> int:
         """The highest number in use: events have numbers of their own from the same start."""
@@ -200,9 +212,8 @@ class Journal:
         if self._mode.interval is None:
             self.position = batch.position
         if self.failing:
-            self.failing = False
             self._why = None
-            self._switch.store_down = False
+            self._switch.store_down_since = None
             logger.warning("The journal is written again.")
         for waiting in self._waiting:
             if not waiting.done():
@@ -215,8 +226,8 @@ class Journal:
 
     def _fail(self, why: str) -> None:
         """Tell everybody who waits that the outcome is unknown."""
-        self.failing = True
-        self._switch.store_down = True
+        if not self.failing:
+            self._switch.store_down_since = self._clock.now()
         if why != self._why:
             self._why = why
             logger.error("The journal cannot be written, and is tried again: %s", why)

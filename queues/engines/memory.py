@@ -94,7 +94,7 @@ class MemoryEngine(Engine):
         self._journal: Journal | None = None
         if journal is not None:
             self._journal = Journal(
-                journal, Store(journal.database), self._more_is_safe, self._trouble
+                journal, Store(journal.database), self._clock, self._more_is_safe, self._trouble
             )
             first_id = self._journal.open(now)
         self._switch = Switch(first_id=first_id, now=now, limits=limits, meter=LatencyMeter())
@@ -102,7 +102,8 @@ class MemoryEngine(Engine):
             self._journal.load(self._switch)
         self._kept_back: list[CallWait] = []
         """Calls whose response is not safe yet."""
-        self._health = HealthWatch(self._loop, self._switch, self._clock)
+        kept = "off" if journal is None else journal.name
+        self._health = HealthWatch(self._loop, self._switch, self._clock, kept)
         self._timer: Timer | None = None
         self._timer_due = 0.0
         self._instant: float | None = None

@@ -121,7 +121,13 @@ WORDS: dict[str, Word] = {
     "subscriptions": Word("Subscriptions", "The queues whose messages it asks for."),
     "owned": Word("Own queues", "Its transient queues. They end with it."),
     # -- the switch
-    "uptime": Word("Up for", "Time since the switch started. Messages do not outlive a restart."),
+    "uptime": Word("Up for", "Time since the switch started."),
+    "journal": Word(
+        "Journal",
+        "How persistent queues and their messages are kept in the database. Off: they end with the "
+        "process. Commit: nothing is answered before it is kept. Interval: a crash loses the last "
+        "moments.",
+    ),
     "callers": Word("Callers waiting", "Calls whose callers wait for their replies now."),
     "reply_queues": Word(
         "Transient queues", "Queues that end with their sessions, often for replies."

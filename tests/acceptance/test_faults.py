@@ -103,6 +103,13 @@ async def outage(server: Server, begin: Fault, end: Fault) -> None:
         assert [m["payload"] for m in await other.take()] == ["transient"]
         for path in ("/healthz", "/", "/queues/q/", "health", "diagnostics"):
             assert (await other.request("GET", path)).status == 200, path
+        # And it says what is wrong.
+        health = await other.ask("GET", "health")
+        assert health["journal"] == "commit"
+        assert health["started_at"] < health["store_down_since"] <= health["now"]
+        assert (await other.ask("GET", "queues/q"))["verdict"]["code"] == "store_down"
+        assert b"not written for" in (await other.request("GET", "/health/")).body
+        assert b"\nswitch_store_down 1.0\n" in (await other.request("GET", "/metrics")).body
         # What failed stays hidden.
         assert not waiting.done()
 
@@ -117,6 +124,9 @@ async def outage(server: Server, begin: Fault, end: Fault) -> None:
         last = await sender.send("q", "after", key="after")
         assert last.status == 201
         answered["after"] = last.json["id"]
+        assert (await other.ask("GET", "health"))["store_down_since"] is None
+        assert (await other.ask("GET", "queues/q"))["verdict"]["code"] != "store_down"
+        assert b"\nswitch_store_down 0.0\n" in (await other.request("GET", "/metrics")).body
     server.kill()
     server.start()
     async with client(server) as again:

@@ -4,6 +4,7 @@ import re
 import pytest
 
 from queues.core import verdict as verdict_module
+from queues.core.changes import Changes
 from queues.core.errors import MessageNotFound, NoServer, QueueFull, SessionNotFound
 from queues.core.events import EventKind, Trace
 from queues.core.messages import Draft, Reply, State
@@ -64,6 +65,31 @@ def of_session(scene: Scene, token: str) -> Verdict:
 
 def also(found: Verdict) -> list[str]:
     return [each.code for each in found.also]
+
+
+def test_the_database_takes_nothing() -> None:
+    scene = Scene()
+    scene.switch.changes = Changes()
+    scene.create_queue("q")
+    scene.create_queue("r")
+    reader = scene.server("reader")
+    transient = scene.create_fresh_queue(token=reader)
+    safe = scene.put("q")
+    scene.switch.safe = scene.switch.changes.position
+    unsafe = scene.put("q")
+    assert verdict(scene, unsafe).code == "never_started"
+    scene.switch.store_down_since = scene.now
+    scene.sleep(12)
+    found = verdict(scene, unsafe)
+    assert (found.code, found.level, also(found)) == ("store_down", "stuck", ["never_started"])
+    assert "for 12 s" in found.sentence
+    assert found.evidence == {"since": scene.now - 12}
+    assert verdict(scene, safe).code == "never_started"
+    assert (of_queue(scene).code, also(of_queue(scene))) == ("store_down", ["never_started"])
+    assert of_queue(scene, "r").code == "store_down"
+    assert of_queue(scene, transient.name).code == "unused"
+    scene.switch.store_down_since = None
+    assert verdict(scene, unsafe).code == "never_started"
 
 
 def test_nobody_ever_served_the_queue() -> None:

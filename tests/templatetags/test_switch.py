@@ -166,6 +166,8 @@ def health(*sent: int) -> Health:
         tasks=1,
         loop_lag=0.0,
         worst_loop_lag=0.0,
+        journal="off",
+        store_down_since=None,
         trace_dropped=0,
         usage=[],
         history=history,
