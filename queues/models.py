@@ -91,7 +91,7 @@ class StoredKey(models.Model):
 
 
 class StoredMark(models.Model):
-    """One row: every number ever given out is below it."""
+    """Row 1: every number ever given out is below this one. Row 2: names the database."""
 
     id = models.IntegerField(primary_key=True)
     number = models.BigIntegerField()

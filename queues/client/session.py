@@ -79,7 +79,7 @@ class Session:
         self._transport = transport
         self._current: LoginResult | None = None
         self._instance: int | None = None
-        """The life of the switch that the session is, or was, in."""
+        """The lives of the switch that the session is, or was, in, which know each other's keys."""
         self._lock = asyncio.Lock()
         self._created: dict[str, forms.PolicyChange | None] = {}
         self._fresh: set[str] = set()
@@ -114,9 +114,9 @@ class Session:
 
         While the switch cannot be reached, or has no room for a session, try again for ``wait``
         seconds. What was cut off is repeated, if that is safe, for at least ``repeat_for``
-        seconds; by its key only as long as the switch is not restarted. ``renew`` makes the
-        operation of a later attempt, or of one after a login, from that given and the seconds that
-        have passed.
+        seconds; by its key only as long as the switch has not forgotten that in a restart.
+        ``renew`` makes the operation of a later attempt, or of one after a login, from that given
+        and the seconds that have passed.
         Raises the refusal; Unreachable, OutcomeUnknown.
         """
         now = self._time
@@ -142,7 +142,7 @@ class Session:
                     attempt = renew(operation, now() - begun)
                 as_given = False
                 if cut_off is not None and operation.keyed and self._instance != sent_to:
-                    # The switch was restarted, and has forgotten the key.
+                    # The switch was restarted, and may have forgotten the key.
                     raise cut_off
                 sent_to = self._instance
                 return await self._transport.perform(attempt, token)

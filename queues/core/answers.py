@@ -26,8 +26,8 @@ class LoginResult:
     client: str
     lease: float
     instance: int
-    """Names this life of the switch. While it is the same, nothing was forgotten: neither keys nor
-    messages."""
+    """Names this life of the switch; with a journal that every answer waits for, all its lives on
+    that database. While it is the same, no key was forgotten before its time."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -147,6 +147,7 @@ class Switch:
         """What is ready when a change is safe, by that change; some of it may have gone."""
         self.started_at = now
         self.instance = first_id
+        """Names the lives of the switch that remember the keys of one another."""
         """Names this life of the switch: as long as it is the same, nothing was forgotten."""
         self.queues: dict[str, Queue] = {}
         self.sessions: dict[str, Session] = {}

@@ -105,12 +105,11 @@ class Journal:
     def open(self, now: float) -> int:
         """The number that a switch may begin with. Blocks; raises StoreRefused."""
 
-        def reserve() -> int:
+        def reserve() -> tuple[int, int]:
             first = max(int(now * 2**20), self._store.open())
-            self._store.begin(first + BLOCK)
-            return first
+            return first, self._store.begin(first, first + BLOCK)
 
-        first = self._ask(reserve)
+        first, self._name = self._ask(reserve)
         self._reserved = first + BLOCK
         return first
 
@@ -121,6 +120,7 @@ class Journal:
         switch.changes = Changes()
         if self._mode.interval is None:
             switch.safe = 0
+            switch.instance = self._name
         else:
             self.position = math.inf
 

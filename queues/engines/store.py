@@ -66,6 +66,9 @@ class Body(msgspec.Struct, array_like=True):
     size: int
 
 
+#: The rows of StoredMark.
+MARK, NAME = 1, 2
+
 QUEUE_FIELDS = ("name", "policy", "created_at", "paused_at")
 MESSAGE_FIELDS = (
     "id",
@@ -204,11 +207,16 @@ class Store:
         except DatabaseError as error:
             raise self._refusal(error) from error
 
-    def begin(self, mark: int) -> None:
-        """Set the first mark of this life of the switch. Raises StoreRefused."""
+    def begin(self, first: int, mark: int) -> int:
+        """Set the first mark of this life of the switch, in which numbers begin with ``first``.
+
+        Returns the first number of the first life on this database. Raises StoreRefused.
+        """
         self._marks = {mark}
         try:
             self.write(Batch(0, mark=mark))
+            names = StoredMark.objects.using(self._alias)
+            return names.get_or_create(id=NAME, defaults={"number": first})[0].number
         except DatabaseError as error:
             raise self._refusal(error) from error
 
@@ -263,7 +271,7 @@ class Store:
         return found.st_dev, found.st_ino
 
     def _mark(self) -> int:
-        row = StoredMark.objects.using(self._alias).filter(pk=1).first()
+        row = StoredMark.objects.using(self._alias).filter(id=MARK).first()
         return 0 if row is None else row.number
 
     def _claim(self) -> bool:
@@ -424,7 +432,7 @@ class Store:
     def _write(self, batch: Batch) -> None:
         with connections[self._alias].cursor() as cursor:
             if batch.mark is not None:
-                self._marks_table.put(cursor, [(1, batch.mark)])
+                self._marks_table.put(cursor, [(MARK, batch.mark)])
             # Before the others are written: see Changes.removed.
             self._messages_table.delete(cursor, batch.messages_gone)
             self._queues_table.put(cursor, batch.queues)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -446,6 +446,41 @@ async def test_a_call_with_a_key_is_not_repeated_after_a_restart(fresh_server: S
         with pytest.raises(OutcomeUnknown):
             await call
         assert attempts == ["x"], "the switch has forgotten the key"
+
+
+@pytest.fixture
+def lasting_server(tmp_path: Path) -> Iterator[Server]:
+    """A switch that keeps everything in its database."""
+    server = Server(tmp_path, SWITCH_JOURNAL="commit")
+    server.migrate()
+    server.start()
+    yield server
+    server.kill()
+
+
+async def test_a_call_with_a_key_goes_on_after_a_crash_that_forgets_nothing(lasting_server: Server):
+    begun, back = asyncio.Event(), asyncio.Event()
+    attempts = []
+
+    async def patient(message: Delivery) -> str:
+        attempts.append(message.payload)
+        begun.set()
+        await back.wait()
+        return message.payload
+
+    async with (
+        AsyncClient(lasting_server.url) as client,
+        serving(client, "keyed", patient, concurrency=2),
+    ):
+        call = asyncio.create_task(
+            client.call("keyed", "x", timeout=60, wait_for_server=True, key="k")
+        )
+        await begun.wait()
+        await asyncio.to_thread(lasting_server.kill)
+        await asyncio.to_thread(lasting_server.start)
+        back.set()
+        assert (await call).payload == "x"
+        assert attempts == ["x"], "the handler that has the request goes on with it"
 
 
 async def test_a_lost_transient_queue_is_told(fresh_server: Server):

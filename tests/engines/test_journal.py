@@ -424,6 +424,21 @@ async def test_without_a_journal_nothing_is_written(switches: Switches) -> None:
     assert not (await engine.list_queues()).queues
 
 
+@pytest.mark.parametrize(
+    ("mode", "same"),
+    [(COMMIT, True), (JournalMode(interval=0.02, database=ALIAS), False), (None, False)],
+)
+async def test_lives_that_forget_no_key_have_one_name(
+    switches: Switches, mode: JournalMode | None, same: bool
+) -> None:
+    names = []
+    for _ in range(2):
+        names.append((await switches.start(mode).login("client", 30)).instance)
+        await switches.stop()
+        switches.clock.advance(1.0)
+    assert (names[0] == names[1]) is same
+
+
 @pytest.mark.parametrize("mode", [COMMIT, JournalMode(interval=3600.0, database=ALIAS)])
 async def test_a_stop_writes_what_there_is(switches: Switches, mode: JournalMode) -> None:
     engine = switches.start(mode)

@@ -38,7 +38,7 @@ ODD = "\0 é \U0001f600 ' \" \\ %s"
 @pytest.fixture
 def store(database: Path) -> Iterator[Store]:
     store = Store(ALIAS)
-    store.begin(store.open() + 1)
+    store.begin(store.open(), 1)
     yield store
     leave(store)
 
@@ -205,7 +205,7 @@ def refusal() -> str:
     store = Store(ALIAS)
 
     def start() -> None:
-        store.begin(store.open())
+        store.begin(store.open(), 1)
         store.load(Switch(first_id=1, now=NOW))
 
     with pytest.raises(StoreRefused) as caught:
@@ -257,7 +257,7 @@ def test_a_file_that_is_no_database_is_refused(database: Path) -> None:
 
 def test_a_damaged_file_is_refused(database: Path) -> None:
     store = Store(ALIAS)
-    store.begin(store.open() + 1)
+    store.begin(store.open(), 1)
     switch = new_switch()
     switch.create_queue("q", now=NOW)
     for n in range(500):
@@ -284,7 +284,7 @@ def test_a_damaged_file_is_refused(database: Path) -> None:
 )
 def test_a_row_that_cannot_be_read_is_named(database: Path, statement: str, word: str) -> None:
     store = Store(ALIAS)
-    store.begin(store.open() + 1)
+    store.begin(store.open(), 1)
     store.write(batch(everything()))
     leave(store)
     execute(database, statement)
@@ -328,6 +328,18 @@ def test_the_mark_is_kept(store: Store) -> None:
     another = Store(ALIAS)
     assert another.open() == 77
     leave(another)
+
+
+def test_the_first_life_names_all_on_a_database(store: Store) -> None:
+    leave(store)
+    names = []
+    for first in (500, 700):
+        another = Store(ALIAS)
+        another.open()
+        names.append(another.begin(first, first + 1))
+        leave(another)
+    # The fixture's was the first.
+    assert names == [0, 0]
 
 
 def test_a_file_that_was_moved_is_not_written_in_vain(store: Store, database: Path) -> None:
