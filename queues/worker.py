@@ -12,8 +12,6 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
-from inspect import signature
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -202,6 +200,8 @@ class Worker:
         from twisted.internet import reactor
         from twisted.internet.defer import Deferred
 
+        from queues import daphne
+
         def stopped() -> Any:
             return Deferred.fromFuture(self.stop())
 
@@ -209,7 +209,7 @@ class Worker:
         add("before", "shutdown", stopped)
         # Once its loop runs, which is a little later.
         reactor.callWhenRunning(reactor.callLater, 0, self._start)
-        _leave_forms_alone()
+        daphne.adapt()
 
     def _find_granian(self) -> None:
         """Keep the event that granian makes for a worker once it has imported the application.
@@ -289,21 +289,6 @@ class Worker:
             return False
         self._claims[key] = lock
         return True
-
-
-def _leave_forms_alone() -> None:
-    """Let Daphne's requests not parse Content-Types and forms, which the application does itself.
-
-    With the email package that was a sixth of the time of a small request, and a large form was
-    copied several times.
-    """
-    from twisted.web.http import Request
-
-    http_protocol: Any = sys.modules["daphne.http_protocol"]
-    # Of older Twisted it cannot be had.
-    if "parsePOSTFormSubmission" in signature(Request).parameters:
-        quick = partial(http_protocol.WebRequest, parsePOSTFormSubmission=False)
-        http_protocol.WebRequest = quick
 
 
 def _tune_collector() -> None:

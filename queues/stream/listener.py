@@ -176,7 +176,8 @@ class _Connection(ReadingProtocol):
     def _flush(self) -> None:
         self._flushing = False
         assert self._peer is not None
-        if self._is_over:
+        # A transport that is about to report its loss need not take any more: uvloop's raises.
+        if self._is_over or self._transport.is_closing():
             return
         frames = self._peer.data_to_send()
         if frames:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -19,7 +20,8 @@ import pytest
 from queues.client import AsyncClient, Delivery
 from queues.protocol.frames import MAX_FRAME, MSGPACK, length_prefixed
 
-from .conftest import SERVERS, Server
+from . import flooding
+from .conftest import ROOT, SERVERS, Server
 from .state import State, until_back
 from .wire import Wire
 
@@ -235,3 +237,27 @@ async def test_a_storm_of_those_who_come_and_go(any_server: Server) -> None:
         await asyncio.gather(*(storm(number) for number in range(50)))
         print(f"{any_server.kind}: in the storm {others.slowest()}")
         await until_back(any_server, before)
+
+
+@pytest.mark.parametrize("kind", ["websocket", "unix"])
+async def test_a_flood_by_one_that_reads_no_answer(any_server: Server, kind: str) -> None:
+    """As many operations as it can write, from a process of its own."""
+    place = any_server.port if kind == "websocket" else any_server.unix_path
+    async with served(any_server) as others:
+        before = await undisturbed(any_server, others)
+        flood = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.acceptance.flooding",
+            kind,
+            str(place),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        said, _ = await flood.communicate()
+        operations = int(said) * flooding.OPERATIONS
+        print(f"{any_server.kind}: with {operations:,} operations {others.slowest()}")
+        after = await until_back(any_server, before)
+        print(f"{any_server.kind}: grew by {(after.memory - before.memory) / 2**20:.0f} MiB")
+        assert operations
+        assert after.memory - before.memory < 64 * 2**20

@@ -1,0 +1,74 @@
+"""What the switch changes in Daphne, if that is its server."""
+
+from __future__ import annotations
+
+from functools import partial
+from inspect import signature
+from typing import Any
+
+from daphne import http_protocol  # type: ignore[import-untyped]
+from daphne.ws_protocol import (  # type: ignore[import-untyped]
+    WebSocketFactory,
+    WebSocketProtocol,
+)
+from twisted.web.http import Request
+
+#: Bytes (or characters) that may wait for the application on one WebSocket, and what each message
+#: counts for beside its own.
+MOST_WAITING = 2**20
+OVERHEAD = 500
+
+
+def adapt() -> None:
+    """Change it for this process."""
+    WebSocketFactory.protocol = PatientWebSocket
+    _leave_forms_alone()
+
+
+class PatientWebSocket(WebSocketProtocol):  # type: ignore[misc]
+    """Reads no more from a client while the application has enough to do for it.
+
+    Daphne's own reads whatever comes: 200 MB in a second, from one that does not stop.
+    """
+
+    def applicationCreateWorked(self, application_queue: Any) -> None:  # noqa: N802
+        """See WebSocketProtocol: the application is there, and receives from this queue."""
+        put, get = application_queue._put, application_queue._get
+        waiting, pauses = 0, False
+
+        def put_and_pause(message: dict[str, Any]) -> None:
+            nonlocal waiting, pauses
+            put(message)
+            waiting += _size(message)
+            if waiting > MOST_WAITING:
+                pauses = True
+                self.transport.pauseProducing()
+
+        def get_and_resume() -> Any:
+            nonlocal waiting, pauses
+            message = get()
+            waiting -= _size(message)
+            if pauses and waiting <= MOST_WAITING // 2:
+                pauses = False
+                self.transport.resumeProducing()
+            return message
+
+        # What a class derived from Queue may define; Daphne makes the queue itself.
+        application_queue._put, application_queue._get = put_and_pause, get_and_resume
+        super().applicationCreateWorked(application_queue)
+
+
+def _size(message: dict[str, Any]) -> int:
+    return len(message.get("bytes") or message.get("text") or "") + OVERHEAD
+
+
+def _leave_forms_alone() -> None:
+    """Let requests not parse Content-Types and forms, which the application does itself.
+
+    With the email package that was a sixth of the time of a small request, and a large form was
+    copied several times.
+    """
+    # Of older Twisted it cannot be had.
+    if "parsePOSTFormSubmission" in signature(Request).parameters:
+        quick = partial(http_protocol.WebRequest, parsePOSTFormSubmission=False)
+        http_protocol.WebRequest = quick
