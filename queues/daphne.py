@@ -11,7 +11,7 @@ from daphne.ws_protocol import (  # type: ignore[import-untyped]
     WebSocketFactory,
     WebSocketProtocol,
 )
-from twisted.web.http import Request
+from twisted.web import http
 
 #: Bytes (or characters) that may wait for the application on one WebSocket, and what each message
 #: counts for beside its own.
@@ -22,6 +22,7 @@ OVERHEAD = 500
 def adapt() -> None:
     """Change it for this process."""
     WebSocketFactory.protocol = PatientWebSocket
+    http.HTTPChannel = PatientChannel  # type: ignore[misc]
     _leave_forms_alone()
 
 
@@ -58,6 +59,33 @@ class PatientWebSocket(WebSocketProtocol):  # type: ignore[misc]
         super().applicationCreateWorked(application_queue)
 
 
+class PatientChannel(http.HTTPChannel):
+    """Begins no request while the client has not read enough of the answers before.
+
+    Twisted's own stops reading then, but goes on with the requests that it has: some kilobytes of
+    them may ask for a gigabyte.
+    """
+
+    _kept = b""
+    """Requests that wait for that."""
+
+    def requestDone(self, request: http.Request) -> None:  # noqa: N802
+        """See HTTPChannel: a request has been answered."""
+        waits = self._waitingForTransport
+        if waits:
+            self._kept, self._dataBuffer = b"".join(self._dataBuffer), []
+        super().requestDone(request)  # type: ignore[no-untyped-call]
+        if waits and self.persistent:
+            self._networkProducer.pauseProducing()  # type: ignore[misc]
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        """See HTTPChannel: the client has read enough."""
+        super().resumeProducing()  # type: ignore[no-untyped-call]
+        if self._kept and not self._handlingRequest:
+            kept, self._kept = self._kept, b""
+            self.dataReceived(kept)  # type: ignore[no-untyped-call]
+
+
 def _size(message: dict[str, Any]) -> int:
     return len(message.get("bytes") or message.get("text") or "") + OVERHEAD
 
@@ -69,6 +97,6 @@ def _leave_forms_alone() -> None:
     copied several times.
     """
     # Of older Twisted it cannot be had.
-    if "parsePOSTFormSubmission" in signature(Request).parameters:
+    if "parsePOSTFormSubmission" in signature(http.Request).parameters:
         quick = partial(http_protocol.WebRequest, parsePOSTFormSubmission=False)
         http_protocol.WebRequest = quick

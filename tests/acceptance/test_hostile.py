@@ -239,6 +239,28 @@ async def test_a_storm_of_those_who_come_and_go(any_server: Server) -> None:
         await until_back(any_server, before)
 
 
+async def test_requests_in_a_row_by_one_that_reads_no_answer(any_server: Server) -> None:
+    async with served(any_server) as others:
+        async with AsyncClient(any_server.unix_url) as client:
+            await client.create("large")
+            message = await client.send("large", "x" * 1_000_000)
+        before = await undisturbed(any_server, others)
+        stuck = await Wire.open(any_server.port)
+        request = f"GET /api/v1/messages/{message.id} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        stuck.writer.write(request.encode() * 500)
+        await asyncio.sleep(2)
+        now = await State.of(any_server)
+        print(f"{any_server.kind}: with a row of large answers {others.slowest()}")
+        print(f"{any_server.kind}: grew by {(now.memory - before.memory) / 2**20:.0f} MiB")
+        assert now.memory - before.memory < 64 * 2**20
+        # Once it reads, all answers come.
+        for _ in range(500):
+            answer = await stuck.answer()
+            assert (answer.status, len(answer.body) > 1_000_000) == (200, True)
+        stuck.close()
+        await until_back(any_server, before)
+
+
 @pytest.mark.parametrize("kind", ["websocket", "unix"])
 async def test_a_flood_by_one_that_reads_no_answer(any_server: Server, kind: str) -> None:
     """As many operations as it can write, from a process of its own."""
