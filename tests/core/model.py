@@ -26,6 +26,16 @@ WAIT_ENDS, EXPIRY, DELAY_ENDS, ACK_TIMEOUT, LEASE_ENDS, KEY_FORGOTTEN, UNDO_ENDS
 PATIENCE = 1.0
 #: Seconds after which something ordinary is worth a look.
 SLOW = 10.0
+#: How far up and down a tree of calls is shown.
+DEPTH = 10
+#: Messages in a chain that is told.
+LONGEST_CHAIN = 20
+
+LEVELS = {
+    "stuck": "deadlock never_started server_left servers_silent held_silent queue_full",
+    "warning": "paused caller_gone about_to_die redelivered dead expired",
+}
+"""Verdicts by how urgent they are; that of others depends on the time, or they are ok."""
 
 
 class Refused(Exception):
@@ -66,6 +76,16 @@ class Message:
         texts += [self.holder.client if self.holder else None]
         texts += [*(self.draft.headers or {}), *(self.draft.headers or {}).values()]
         return text == str(self.id) or any(text in each for each in texts if each)
+
+
+@dataclass
+class Origin:
+    """How a message was sent."""
+
+    queue: str
+    sender: str | None
+    at: float
+    parent: int | None
 
 
 @dataclass(eq=False)
@@ -213,6 +233,8 @@ class Model:
         self.fates: dict[int, str] = {}
         """How each message ended."""
         self.undoable: list[Removed] = []
+        self.origins: dict[int, Origin] = {}
+        """Of everything ever sent."""
 
     # -- questions ------------------------------------------------------------------------------
 
@@ -953,6 +975,7 @@ class Model:
         if draft.key is not None:
             forget_at = now + self.limits.key_window
             self.keys.append(Key(name, draft.key, message.id, draft.payload, forget_at))
+        self.origins[message.id] = Origin(name, sender, now, parent(draft.headers))
         self.say("sent", name, message.id, sender, draft.payload, parent(draft.headers))
         if draft.delay > 0:
             message.state = "delayed"
@@ -1408,6 +1431,7 @@ class Model:
             "error": draft.error,
         }
         call.response_bytes = draft_size(draft)
+        self.origins[call.response["id"]] = Origin(call.address, sender, now, None)
         self.say("sent", call.address, call.response["id"], sender, draft.payload)
         for wait in self.call_waits:
             if wait.call is call and not wait.done:
@@ -1474,6 +1498,114 @@ class Model:
                 return False
         return True
 
+    def in_front(self, name: str) -> Message | None:
+        """What has to be finished before the next message of a queue is taken."""
+        servers = self.subscribers(name)
+        found: list[Message] = []
+        for server in servers:
+            held = self.held_by(server)
+            here = [m for m in held if m.queue == name]
+            if self.stream_of(server) and len(here) < server.subscriptions[name]:
+                return None
+            if not held or not all(self.calls_of(m) for m in held):
+                return None
+            found += held
+        return None if self.queues[name].paused else min(found, key=lambda m: m.id, default=None)
+
+    def chain(self, message: Message) -> list[Message]:
+        """From a held message along the oldest calls to where that ends."""
+        chain: list[Message] = []
+        after: Message | None = message
+        while after and after not in chain and len(chain) < LONGEST_CHAIN:
+            chain.append(after)
+            if after.state == "ready":
+                after = self.in_front(after.queue)
+            else:
+                after = min(self.calls_of(after), key=lambda m: m.id, default=None)
+        return chain
+
+    def circle(self, message: Message, now: float) -> list[Message]:
+        """The circle that a locked message waits in or for, the smallest id first."""
+        locked = self.locked(now)
+        path: list[Message] = []
+        while message not in path:
+            path.append(message)
+            if message.state == "held":
+                waits_for = [m for m in self.calls_of(message) if m.id in locked]
+            else:
+                waits_for = [m for s in self.subscribers(message.queue) for m in self.held_by(s)]
+            message = min(waits_for, key=lambda m: m.id)
+        circle = path[path.index(message) :]
+        first = circle.index(min(circle, key=lambda m: m.id))
+        return circle[first:] + circle[:first]
+
+    def place(self, m: Message) -> dict[str, Any]:
+        holder = m.holder.client if m.holder else None
+        return {"message": m.id, "queue": m.queue, "state": m.state, "holder": holder}
+
+    def tree(self, id: int) -> dict[str, Any] | None:
+        """The calls that a request belongs to, from the first on."""
+
+        def above(id: int) -> int | None:
+            return self.origins[id].parent if id in self.origins else None
+
+        path = [id]
+        while len(path) <= DEPTH and (up := above(path[-1])) is not None and up not in path:
+            path.append(up)
+        if path[-1] not in self.origins:
+            path.pop()
+        seen = {path[-1]}
+        found = self.branch(path[-1])
+        level = [found]
+        for _ in range(DEPTH):
+            below = []
+            for each in level:
+                for call in sorted(self.origins.keys() - seen):
+                    if above(call) == each["id"]:
+                        seen.add(call)
+                        each["calls"].append(self.branch(call))
+                below += each["calls"]
+            level = below
+        return found if found["calls"] else None
+
+    def branch(self, id: int) -> dict[str, Any]:
+        origin, message = self.origins[id], self.by_id(id)
+        call = self.call_at(message.draft.reply_to) if message else None
+        return {
+            "id": id,
+            "queue": message.queue if message else origin.queue,
+            "sent_at": origin.at,
+            "caller": origin.sender,
+            "state": message.state if message else None,
+            "holder": message.holder.client if message and message.holder else None,
+            "waiting": any(w.call is call and not w.done for w in self.call_waits),
+            "calls": [],
+        }
+
+    def waits(self, now: float) -> set[tuple[str, str, int, float, bool]]:
+        """Who waits for whom: callers for services, and these for their servers."""
+        locked = self.locked(now)
+        edges = set()
+        names = set()
+        for wait in self.call_waits:
+            message = self.by_id(wait.call.request)
+            if wait.done or message is None:
+                continue
+            made_for = None if wait.call.parent is None else self.by_id(wait.call.parent)
+            if made_for and made_for.holder:
+                source = f"session {made_for.holder.id}"
+            else:
+                source = f"caller {message.sender or 'a caller without a session'}"
+            target = f"queue {message.queue}"
+            edges.add((source, target, message.id, message.sent_at, message.id in locked))
+            names.add(message.queue)
+        for name in names:
+            for m in self.of(name, "held"):
+                assert m.holder is not None
+                server = f"session {m.holder.id}"
+                edges.add((f"queue {name}", server, m.id, m.held_since, m.id in locked))
+        return edges
+
     def caller(self, message: Message) -> str:
         """Whether somebody waits for the reply."""
         address = message.draft.reply_to
@@ -1530,6 +1662,73 @@ class Model:
         elif len(message.returns) < 2:
             found.append("held")
         return found + rest
+
+    def chain_end(self, message: Message, now: float) -> tuple[Message, str]:
+        """Where a chain of calls ends, and how that is."""
+        last = self.chain(message)[-1]
+        return last, next(c for c in self.findings(last, now) if c != "waiting_on_call")
+
+    def level(self, message: Message, code: str, now: float) -> str:
+        """How urgent it is what a code says of a message."""
+        if code == "waiting_on_call":
+            return self.level(*self.chain_end(message, now), now)
+        if code in ("queued", "held"):
+            return self.slow(message.sent_at if code == "queued" else message.held_since, now)
+        return next((level for level, codes in LEVELS.items() if code in codes.split()), "ok")
+
+    def slow(self, since: float, now: float) -> str:
+        return "warning" if now - since > SLOW else "ok"
+
+    def evidence(self, message: Message, code: str, now: float) -> dict[str, Any]:
+        """Some of what a code says of a message is based on."""
+        holder, name = message.holder, message.queue
+        if code == "deadlock":
+            return {"circle": [self.place(m) for m in self.circle(message, now)]}
+        if code == "waiting_on_call":
+            chain = [self.place(m) for m in self.chain(message)]
+            return {"chain": chain, "end": self.chain_end(message, now)[1]}
+        if code in ("held", "held_silent") and holder:
+            return {"holder": holder.client, "since": message.held_since}
+        if code == "queued":
+            ahead = sum(m.id < message.id for m in self.of(name, "ready"))
+            held, servers = len(self.of(name, "held")), len(self.subscribers(name))
+            return {"ahead": ahead, "held": held, "servers": servers, "sent_at": message.sent_at}
+        if code == "server_left" and (left := self.left[name]):
+            return {"client": left[0], "reason": left[1], "since": message.sent_at}
+        if code == "servers_silent":
+            return {"servers": sorted({s.client for s in self.subscribers(name)})}
+        if code in ("dead", "expired"):
+            return {"cause": message.cause, "at": message.died_at}
+        if code == "caller_gone":
+            return {"caller": message.sender, "reply_to": message.draft.reply_to}
+        if code == "about_to_die":
+            limit = self.queues[name].policy.max_deliveries
+            return {"delivery_count": message.count, "max_deliveries": limit}
+        if code == "redelivered":
+            return {"last_returned_at": message.returns[-1]}
+        return {"due_at": message.due_at} if code == "delayed" else {}
+
+    def queue_level(self, name: str, now: float) -> str:
+        code = self.queue_verdict(name, now)[0]
+        held = sorted(self.of(name, "held"), key=lambda m: m.delivery)
+        first = self.of(name, "ready") or held
+        if code == "paused":
+            return "warning"
+        if code == "queue_full":
+            return "stuck"
+        return self.level(first[0], code, now) if first else "ok"
+
+    def session_level(self, id: int, now: float) -> str:
+        code = self.session_verdict(id, now)[0]
+        (session,) = (s for s in self.sessions if s.id == id)
+        held = self.held_by(session)
+        if code == "silent":
+            return "stuck" if held else "warning"
+        if code == "waiting_on_call":
+            return self.level(next(m for m in held if self.calls_of(m)), code, now)
+        if code == "working":
+            return self.slow(held[0].held_since, now)
+        return "stuck" if code == "deadlock" else "ok"
 
     def service_verdict(self, name: str, now: float) -> str:
         """Why nobody takes a ready message."""

@@ -19,7 +19,7 @@ import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from queues.core import switch as switch_module
-from queues.core.answers import UndoInfo
+from queues.core.answers import MessageReport, UndoInfo
 from queues.core.deadlines import Due
 from queues.core.errors import SwitchError
 from queues.core.limits import Limits
@@ -103,8 +103,13 @@ def codes(verdict: Verdict | None) -> list[str] | None:
 
 def outcome(operation: Callable[[], Any]) -> Any:
     """The answer, or the code of the refusal."""
+    return plain(outcome_of(operation))
+
+
+def outcome_of(operation: Callable[[], Any]) -> Any:
+    """The same in the form in which it was given."""
     try:
-        return plain(operation())
+        return operation()
     except Refused as refused:
         return ("refused", refused.code)
     except SwitchError as error:
@@ -691,7 +696,7 @@ class SwitchMachine(RuleBasedStateMachine):
         data=st.data(),
         state=st.sampled_from([None, None, *State, "destroy"]),
         sent=st.integers(0, 2),
-        then=st.sampled_from(["nothing", "wait", "fill", "subscribe", "purge again"]),
+        then=st.sampled_from(["nothing", "wait", "fill", "fill all", "subscribe", "purge again"]),
         step=st.sampled_from([0.0, 1.0, 5.0]),
     )
     def remove_and_undo(
@@ -716,6 +721,8 @@ class SwitchMachine(RuleBasedStateMachine):
         elif then == "fill":
             for _ in range(3):
                 self.both("send", name, Draft(payload="p" * 24))
+        elif then == "fill all":
+            self.fill_switch(left=0)
         elif then == "subscribe":
             self.both("create_queue", name)
             for token in self.switch.sessions:
@@ -724,6 +731,38 @@ class SwitchMachine(RuleBasedStateMachine):
             self.both("purge_queue", name, undo_for=30.0)
         self.now += step
         self.both("undo", answer["id"])
+
+    @rule(data=st.data(), ttl=st.sampled_from([None, 1.0]))
+    def bury_again(self, data: st.DataObject, ttl: float | None) -> None:
+        """Others have died when the dead that somebody removed come back."""
+        self.both("advance")
+        server = self.server(data)
+        if server is None:
+            return
+        token, name = server
+        self.both("change_queue", name, {"max_dead": 1}, token=token)
+        self.reject(token, name, ttl)
+        answer = self.both("purge_queue", name, State.DEAD, token=token, undo_for=5.0)
+        self.reject(token, name, ttl)
+        if isinstance(answer, dict) and answer["undo"]:
+            self.purged_in_part = True
+            self.both("undo", answer["undo"]["id"])
+
+    @rule(
+        data=st.data(),
+        sizes=st.lists(st.sampled_from([1, 20, 60]), min_size=3, max_size=5),
+        destroy=st.booleans(),
+    )
+    def remove_often(self, data: st.DataObject, sizes: list[int], destroy: bool) -> None:
+        """More is removed than may be restored."""
+        name = data.draw(st.sampled_from([*self.switch.queues, "a"]), label="name")
+        for size in sizes:
+            self.both("create_queue", name)
+            self.both("send", name, Draft(payload="x" * size))
+            if destroy:
+                self.both("destroy_queue", name, undo_for=30.0)
+            else:
+                self.both("purge_queue", name, undo_for=30.0)
 
     @rule(data=st.data())
     def undo(self, data: st.DataObject) -> None:
@@ -784,12 +823,24 @@ class SwitchMachine(RuleBasedStateMachine):
             ids = data.draw(st.lists(st.sampled_from(choice), max_size=3), label="ids")
         self.both("requeue", name, ids, token=self.sender_token(data))
 
-    @rule(data=st.data(), sent=st.integers(0, 2), state=st.sampled_from([None, "some", *State]))
-    def move(self, data: st.DataObject, sent: int, state: State | str | None) -> None:
+    @rule(
+        data=st.data(),
+        sent=st.integers(0, 2),
+        state=st.sampled_from([None, "some", *State]),
+        how=st.sampled_from(["send", "send", "for later", "reject"]),
+    )
+    def move(self, data: st.DataObject, sent: int, state: State | str | None, how: str) -> None:
         self.both("advance")
         source, target = self.name(data), self.name(data)
-        for _ in range(sent):
-            self.both("send", source, self.draft(data))
+        server = self.server(data)
+        if how == "send":
+            for _ in range(sent):
+                self.both("send", source, self.draft(data))
+        elif how == "for later":
+            self.both("send", source, Draft(payload="x", delay=5.0))
+        elif server is not None:
+            source = server[1]
+            self.reject(*server, ttl=None)
         token = self.sender_token(data)
         if state == "some":
             here = [m.id for m in self.switch.messages.values() if m.queue == source]
@@ -817,13 +868,17 @@ class SwitchMachine(RuleBasedStateMachine):
         if server is None:
             return
         token, name = server
+        self.reject(token, name, ttl)
+        if data.draw(st.booleans(), label="replay"):
+            self.both("replay_dead", name, token=token)
+
+    def reject(self, token: str, name: str, ttl: float | None) -> None:
+        """A session rejects all that it can get of a queue."""
         self.both("send", name, Draft(payload="x", ttl=ttl))
         self.answer(self.both_wait("transfer", token=token, limit=3))
         held = [m.id for m in self.switch.sessions[token].held.values() if m.queue == name]
         if held:
             self.both("nack", held, token=token, requeue=False)
-        if data.draw(st.booleans(), label="replay"):
-            self.both("replay_dead", name, token=token)
 
     @rule(data=st.data())
     def inspect(self, data: st.DataObject) -> None:
@@ -1440,14 +1495,18 @@ class SwitchMachine(RuleBasedStateMachine):
         token, name = server
         self.both("send", name, Draft(payload="q" * 40, reply_to=reply_to))
         self.answer(self.both_wait("transfer", token=token, limit=10))
+        self.fill_switch(left)
+        held = [m.id for m in self.switch.sessions[token].held.values() if m.reply_to == reply_to]
+        if held:
+            self.both("reply", Reply(id=held[-1], payload="p" * 24), token=token)
+
+    def fill_switch(self, left: int) -> None:
+        """Send until only so many bytes are left, if the queues have room for that."""
         limit = self.switch.limits.total_bytes
         for filled in self.switch.queues:
             while (free := limit - self.switch.bytes - left) > 0:
                 if isinstance(self.both("send", filled, Draft(payload="f" * min(free, 60))), tuple):
                     break
-        held = [m.id for m in self.switch.sessions[token].held.values() if m.reply_to == reply_to]
-        if held:
-            self.both("reply", Reply(id=held[-1], payload="p" * 24), token=token)
 
     @rule(data=st.data())
     def drop_message(self, data: st.DataObject) -> None:
@@ -1532,7 +1591,7 @@ class SwitchMachine(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         key=keys,
-        how=st.sampled_from(["drop", "purge", "destroy", "ack"]),
+        how=st.sampled_from(["drop", "purge", "purge and undo", "destroy", "ack"]),
         noise=st.sampled_from([0, 4]),
         again=st.booleans(),
     )
@@ -1555,6 +1614,11 @@ class SwitchMachine(RuleBasedStateMachine):
             self.both("drop_message", name, request)
         elif how == "purge":
             self.both("purge_queue", name, token=token)
+        elif how == "purge and undo":
+            answer = self.both("purge_queue", name, token=token, undo_for=5.0)
+            if isinstance(answer, dict) and answer["undo"]:
+                self.purged_in_part = True
+                self.both("undo", answer["undo"]["id"])
         elif how == "destroy":
             self.both("destroy_queue", name, token=token)
             self.both("create_queue", name)
@@ -1628,21 +1692,36 @@ class SwitchMachine(RuleBasedStateMachine):
 
     def see_verdicts(self) -> None:
         """Compare what is said about everything that there is."""
-        for id in self.switch.messages:
-            real = codes(self.switch.explain(id, now=self.now).verdict)
-            assert self.same_verdict(real, self.model.verdict(id, self.now)), (
-                f"{id}: {real} is not {self.model.verdict(id, self.now)}"
-            )
-        for session in self.switch.sessions.values():
-            found = codes(self.switch.explain_session(session.id, now=self.now).verdict)
-            assert found == self.model.session_verdict(session.id, self.now)
+        model, now = self.model, self.now
+        for m in model.messages:
+            report = self.switch.explain(m.id, now=now)
+            verdict, expected = report.verdict, model.verdict(m.id, now)
+            real = codes(verdict)
+            assert real == expected, f"{m.id}: {real} is not {expected}"
+            assert verdict.level == model.level(m, verdict.code, now)
+            for name, value in model.evidence(m, verdict.code, now).items():
+                assert verdict.evidence[name] == value, f"{m.id}: {name} of {verdict.code}"
+            self.compare_tree(m.id, report)
+        for session in model.sessions:
+            info = self.switch.explain_session(session.id, now=now)
+            assert codes(info.verdict) == model.session_verdict(session.id, now)
+            assert info.verdict.level == model.session_level(session.id, now)
+            made = [model.calls_of(m) for m in model.held_by(session)]
+            assert [call.id for call in info.calls] == [m.id for calls in made for m in calls]
         for name, queue in self.switch.queues.items():
-            waits = WaitsFor(self.switch, self.now)
-            found = codes(explain_queue(self.switch, queue, waits, self.now))
-            assert found == self.model.queue_verdict(name, self.now)
-        locked = self.model.locked(self.now)
-        for edge in self.switch.waits_for(now=self.now).edges:
-            assert edge.locked == (edge.message in locked)
+            waits = WaitsFor(self.switch, now)
+            verdict = explain_queue(self.switch, queue, waits, now)
+            assert codes(verdict) == model.queue_verdict(name, now)
+            assert verdict.level == model.queue_level(name, now)
+        edges = self.switch.waits_for(now=now).edges
+        seen = [(e.source, e.target, e.message, e.since, e.locked) for e in edges]
+        assert len(seen) == len(set(seen))
+        assert set(seen) == model.waits(now)
+
+    def compare_tree(self, id: int, report: MessageReport) -> None:
+        if self.switch.trace.dropped == 0:
+            tree = None if report.tree is None else asdict(report.tree)
+            assert tree == self.model.tree(id)
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data(), timeout=st.sampled_from([2.0, 5.0]))
@@ -1690,9 +1769,12 @@ class SwitchMachine(RuleBasedStateMachine):
             st.sampled_from([*self.switch.messages, *sorted(self.finished)[-3:], 1]), label="id"
         )
         before = self.dump()
-        real = outcome(lambda: codes(self.switch.explain(id, now=self.now).verdict))
+        report = outcome_of(lambda: self.switch.explain(id, now=self.now))
+        real = codes(report.verdict) if isinstance(report, MessageReport) else report
         model = outcome(lambda: self.model.verdict(id, self.now))
         assert self.same_verdict(real, model), f"{real} is not {model}"
+        if isinstance(report, MessageReport):
+            self.compare_tree(id, report)
         self.see_verdicts()
         self.search(data)
         name = self.name(data)
