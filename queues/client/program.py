@@ -31,8 +31,8 @@ class Program:
 
     async def __call__(self, message: Delivery) -> str:
         """Run the program once. Raises HandlerError."""
-        try:
-            process = await asyncio.create_subprocess_exec(
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
                 *self.arguments,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -40,9 +40,19 @@ class Program:
                 # A group of its own: Ctrl-C does not reach it, and it can be ended as a whole.
                 start_new_session=True,
             )
+        )
+        try:
+            process = await asyncio.shield(starting)
         except OSError as error:
             detail = f"{self.arguments[0]}: {error.strerror}"
             raise HandlerError("not_started", detail) from error
+        except asyncio.CancelledError:
+            # Cut off halfway it would leave behind what the program has started meanwhile.
+            with suppress(OSError):
+                process = await starting
+                await _end(process)
+                await _close_pipes(process)
+            raise
         try:
             output, errors = await process.communicate(message.payload.encode())
         except BaseException:

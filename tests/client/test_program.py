@@ -1,8 +1,10 @@
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from queues.client.errors import HandlerError
@@ -74,6 +76,27 @@ async def test_a_cancelled_program_ends_with_all_it_started(tmp_path, monkeypatc
     async with asyncio.timeout(10):
         while any(_alive(int(pid)) for pid in pids.read_text().split()):
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("turns", range(1, 8))
+async def test_a_program_cancelled_while_it_starts_leaves_nothing(turns):
+    mark = f"600.{os.getpid()}{turns}"
+
+    def running() -> list[psutil.Process]:
+        return [p for p in psutil.process_iter(["cmdline"]) if mark in (p.info["cmdline"] or [])]
+
+    program = Program(["sh", "-c", f"sleep {mark} & sleep {mark}"])
+    task = asyncio.create_task(program(delivery(1)))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    # Not the loop: the program gets time to start what it starts.
+    time.sleep(0.1)  # noqa: ASYNC251
+    begun = len(running())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    # All that is left is for their parent to see.
+    assert all(p.status() == psutil.STATUS_ZOMBIE for p in running()), begun
 
 
 async def test_what_a_program_leaves_behind_does_not_keep_its_pipes(monkeypatch):
