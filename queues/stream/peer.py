@@ -15,6 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
+from operator import length_hint
 from typing import Any
 
 from queues import incident
@@ -46,6 +47,9 @@ PATIENCE = 10.0
 MOST_BEHIND = 256 * 2**10
 #: What is carried out for one client before others get their turn, as ``_weight`` has it.
 TURN = 16
+#: The least of a frame that is carried out before what that has brought forth leaves: of more than
+#: twice that the half, so that those who get it are at work while the other half is.
+LEAST = 4
 #: Operations of one client that may be under way at once.
 MOST_UNDER_WAY = 10_000
 
@@ -117,7 +121,8 @@ class Peer:
             else:
                 self._wait_for_reading()
         elif not self._lined_up:
-            self._work()
+            # What has to be read item by item tells no length: it is long.
+            self._work(max(LEAST, (length_hint(operations, 2 * TURN) + 1) // 2))
 
     @property
     def is_behind(self) -> bool:
@@ -155,14 +160,14 @@ class Peer:
     def _is_full(self) -> bool:
         return self._side.unread >= WINDOW
 
-    def _work(self) -> None:
+    def _work(self, most: int = TURN) -> None:
         """Begin the operations that have come, as far as the client reads and a turn goes."""
         waiting, engine, side, turns = self._waiting, self._engine, self._side, self._turns
         if self._round != turns.round:
             self._round = turns.round
             # What took more than a turn has others go first, if there are any.
             self._left = TURN + (min(self._left, 0) if turns.others_wait else 0)
-        may = left = min(self._left, turns.left)
+        may = left = min(self._left, turns.left, most)
         if left > 0:
             engine.begin()
             try:

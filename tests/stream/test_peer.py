@@ -380,6 +380,16 @@ async def test_one_client_has_its_turn_then_others_have(
         await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize(("count", "first"), [(1, 1), (4, 4), (6, 4), (9, 5), (16, 8), (30, 15)])
+async def test_half_a_frame_leaves_before_the_other_half_is_begun(
+    client: Client, server: Client, count: int, first: int
+) -> None:
+    client.peer.receive(pings(count))
+    assert answered(client) == first
+    await asyncio.sleep(0)
+    assert answered(client) == count - first
+
+
 async def test_wrong_items_take_turns_too(client: Client, server: Client) -> None:
     client.peer.receive(MSGPACK.encode([None] * 10 * module.TURN))
     assert len(client.peer.data_to_send()) == 1
