@@ -36,8 +36,8 @@ def test_a_count_is_a_positive_whole_number(settings: Any, value: object) -> Non
 
 
 def test_an_unknown_name_is_refused_with_those_that_are_known(settings: Any) -> None:
-    settings.SWITCH_LIMITS = {"messages": 1}
-    with pytest.raises(ImproperlyConfigured, match=r"'messages' is none of .*payload_bytes"):
+    settings.SWITCH_LIMITS = {"letters": 1}
+    with pytest.raises(ImproperlyConfigured, match=r"'letters' is none of .*payload_bytes"):
         limits()
 
 

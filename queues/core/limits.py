@@ -27,6 +27,9 @@ class Limits:
     queues: int = 100_000
     queue_length: int = 10_000_000
     """Highest ``max_length`` that a policy may ask for, and that of a queue made without one."""
+    messages: int = 10_000_000
+    """Messages of all queues together. A small one takes about half a kilobyte of memory, which
+    ``total_bytes`` knows nothing of."""
     sessions: int = 10_000
     subscriptions: int = 10_000
     """Subscriptions of one session."""

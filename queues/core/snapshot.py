@@ -344,6 +344,7 @@ def usage(switch: Switch) -> list[Usage]:
         Usage(name="queues", used=len(switch.queues), limit=limits.queues),
         Usage(name="sessions", used=len(switch.sessions), limit=limits.sessions),
         Usage(name="total_bytes", used=switch.bytes, limit=limits.total_bytes),
+        Usage(name="messages", used=len(switch.messages), limit=limits.messages),
         Usage(name="undo_bytes", used=switch.undo_bytes, limit=limits.undo_bytes),
         Usage(name="trace_events", used=len(switch.trace), limit=limits.trace_events),
         Usage(name="trace_bytes", used=switch.trace.bytes, limit=limits.trace_bytes),

@@ -780,7 +780,11 @@ class Switch:
             )
         size = self._checked_size(draft, reply_to)
         key = draft.key
-        self._check_room((size if key is None else size + _key_size(draft)) - freed)
+        self._check_room(
+            (size if key is None else size + _key_size(draft)) - freed,
+            # A reply takes the place of its request.
+            messages=0 if freed else 1,
+        )
         if policy.ttl is not None and (ttl is None or policy.ttl < ttl):
             ttl = policy.ttl
         message = Message(
@@ -854,7 +858,10 @@ class Switch:
             size += utf8_size(text.error.code) + utf8_size(text.error.detail)
         return size
 
-    def _check_room(self, size: int) -> None:
+    def _check_room(self, size: int, *, messages: int) -> None:
+        """Refuse what would be too much: bytes, and messages more than there are now."""
+        if len(self.messages) + messages > self.limits.messages:
+            raise SwitchFull(f"The switch holds {counted(len(self.messages), 'message')}.")
         if self.bytes + size > self.limits.total_bytes:
             limit = self.limits.total_bytes
             raise SwitchFull(f"The switch holds {self.bytes} bytes of {limit}.")
@@ -1691,7 +1698,7 @@ class Switch:
         removed = self.undoable.get(id)
         if removed is None:
             raise UndoNotFound("It can no longer be undone.")
-        self._check_room(removed.size)
+        self._check_room(removed.size, messages=len(removed.messages))
         queue = self.queues.get(removed.queue)
         alive = sum(message.state is not State.DEAD for message in removed.messages)
         length = 0 if queue is None else queue.length
@@ -1777,7 +1784,8 @@ class Switch:
         if queue is None:
             # Refuse before a queue is made.
             check_name(name)
-            self._check_room(self._checked_size(draft, reply_to) + _key_size(draft))
+            size = self._checked_size(draft, reply_to) + _key_size(draft)
+            self._check_room(size, messages=1)
             queue = self._create(name, self._default_policy, None, sender, now)
         message = self._enqueue(queue, draft, sender, now, reply_to=reply_to, ttl=timeout)
         parent = parent_of(draft.headers) if draft.headers else None
@@ -1852,7 +1860,7 @@ class Switch:
         size = self._text_size(reply) + utf8_size(correlation_id)
         record = None if call.key is None else self._key_record(call)
         if record is not None:  # only then is it kept
-            self._check_room(size - freed)
+            self._check_room(size - freed, messages=0)
             if self.queues[call.queue].owner is None:
                 self._check_store()
         error = reply.error

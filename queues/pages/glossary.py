@@ -153,7 +153,10 @@ WORDS: dict[str, Word] = {
     ),
     "queues": Word("Queues", "Queues of both kinds."),
     "sessions": Word("Sessions", "Clients that are logged in."),
-    "total_bytes": Word("Total bytes", "What all messages and remembered keys take together."),
+    "messages": Word("Messages", "Messages of all queues together, dead ones included."),
+    "total_bytes": Word(
+        "Total bytes", "What the texts of all messages and remembered keys take together."
+    ),
     "undo_bytes": Word("Undo bytes", "What purges and destructions keep that can be undone."),
     "trace_events": Word(
         "Trace events", "The last things that happened, kept to explain messages."

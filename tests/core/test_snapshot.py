@@ -210,11 +210,12 @@ def test_diagnostics_count_what_they_do_not_list(scene: Scene) -> None:
 
 
 def test_diagnostics_show_what_the_limits_bound() -> None:
-    scene = Scene(queues=5, sessions=7, total_bytes=1_000, trace_events=3)
+    scene = Scene(queues=5, messages=9, sessions=7, total_bytes=1_000, trace_events=3)
     scene.server("worker", "q")
     scene.put("q", "12345")
     usage = {each.name: (each.used, each.limit) for each in scene.diagnostics().usage}
     assert usage["queues"] == (1, 5)
+    assert usage["messages"] == (1, 9)
     assert usage["sessions"] == (1, 7)
     assert usage["total_bytes"] == (5, 1_000)
     assert usage["trace_events"] == (3, 3)

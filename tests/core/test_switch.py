@@ -639,6 +639,29 @@ def test_if_there_is_no_room_for_the_reply_nothing_happens(why: str) -> None:
     assert scene.switch.bytes == before
 
 
+def test_messages_without_a_byte_are_bounded_too() -> None:
+    scene = Scene(messages=3)
+    server = scene.server("worker", "q")
+    scene.create_queue("r")
+    id = scene.put("q", "", reply_to="r")
+    for _ in range(2):
+        scene.put("r", "")
+    with pytest.raises(SwitchFull, match="3 messages"):
+        scene.put("r", "")
+    with pytest.raises(SwitchFull):
+        scene.ask("another")
+    assert "another" not in scene.switch.queues
+    scene.take(server)
+    # It takes the place of its request.
+    scene.reply(Reply(id=id, payload=""), token=server)
+    assert scene.inspect_queue("r").ready == 3
+    removed = scene.purge_queue("r", undo_for=60).undo
+    scene.put("q", "")
+    with pytest.raises(SwitchFull):
+        scene.undo(removed.id)
+    assert scene.inspect_queue("r").ready == 0
+
+
 # -- sessions -----------------------------------------------------------------------------------
 
 NEEDS_SESSION = {
