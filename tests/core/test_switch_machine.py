@@ -605,6 +605,36 @@ class SwitchMachine(RuleBasedStateMachine):
         self.now += session.lease + 40.0
         self.both("advance")
 
+    @rule(data=st.data(), has=st.sampled_from(["a message", "subscriptions", "nothing"]))
+    def falls_silent(self, data: st.DataObject, has: str) -> None:
+        """A session sends now and then, but no longer asks for messages."""
+        self.both("advance")
+        tokens = [*self.switch.sessions]
+        if not tokens:
+            return
+        token = data.draw(st.sampled_from(tokens), label="token")
+        session = self.switch.sessions[token]
+        for pair in self.streams:
+            if pair[0] is session.stream:
+                self.close(pair)
+        for pair in [pair for pair in self.transfers if pair[0].session is session]:
+            self.transfers.remove(pair)
+            self.answer(pair)
+        if session.ended:
+            return
+        if has == "a message":
+            for name in [*session.subscriptions][:1]:
+                self.both("send", name, Draft(payload="x"))
+            self.answer(self.both_wait("transfer", token=token))
+        elif has == "nothing":
+            self.both("nack", [m.id for m in session.held.values()], token=token)
+            for name in [*session.subscriptions]:
+                self.both("unsubscribe", name, token=token)
+        for _ in range(2):
+            self.now += session.lease * 0.75
+            self.both("send", self.name(data), Draft(payload="x"), token=token)
+        self.see_verdicts()
+
     # -- sessions -------------------------------------------------------------------------------
 
     @rule(data=st.data(), client=st.sampled_from("123"), lease=leases)
@@ -706,7 +736,7 @@ class SwitchMachine(RuleBasedStateMachine):
         self.both("advance")
         name = data.draw(st.sampled_from([*self.switch.queues, "a"]), label="name")
         for _ in range(sent):
-            self.both("send", name, Draft(payload="x", ttl=data.draw(st.sampled_from([None, 4.0]))))
+            self.both("send", name, Draft(payload="x", ttl=data.draw(st.sampled_from([None, 0.5]))))
         if state == "destroy":
             answer = self.both("destroy_queue", name, undo_for=5.0)
         else:
@@ -716,8 +746,7 @@ class SwitchMachine(RuleBasedStateMachine):
             return
         self.purged_in_part = True
         if then == "wait":
-            for token in self.switch.sessions:
-                self.transfers.append(self.both_wait("transfer", token=token, timeout=4.0))
+            self.wait_for_queue(name)
         elif then == "fill":
             for _ in range(3):
                 self.both("send", name, Draft(payload="p" * 24))
@@ -826,12 +855,19 @@ class SwitchMachine(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         sent=st.integers(0, 2),
-        state=st.sampled_from([None, "some", *State]),
-        how=st.sampled_from(["send", "send", "for later", "reject"]),
+        state=st.sampled_from([None, None, "some", "some", *State]),
+        how=st.sampled_from(["reject", "send", "take", "for later"]),
+        then=st.sampled_from(["nothing", "purge", "destroy", "wait"]),
     )
-    def move(self, data: st.DataObject, sent: int, state: State | str | None, how: str) -> None:
+    def move(
+        self, data: st.DataObject, sent: int, state: State | str | None, how: str, then: str
+    ) -> None:
         self.both("advance")
-        source, target = self.name(data), self.name(data)
+        for name in "ab":
+            self.both("create_queue", name)
+        source = self.name(data)
+        targets = [name for name in self.switch.queues if name != source] * 3 + [self.name(data)]
+        target = data.draw(st.sampled_from(targets), label="target")
         server = self.server(data)
         if how == "send":
             for _ in range(sent):
@@ -839,16 +875,37 @@ class SwitchMachine(RuleBasedStateMachine):
         elif how == "for later":
             self.both("send", source, Draft(payload="x", delay=5.0))
         elif server is not None:
-            source = server[1]
-            self.reject(*server, ttl=None)
-        token = self.sender_token(data)
+            token, source = server
+            if how == "reject":
+                self.reject(token, source, ttl=None)
+            else:
+                self.both("send", source, Draft(payload="x"))
+                self.answer(self.both_wait("transfer", token=token))
+        if then == "wait":
+            self.both("pause_queue", source)
+            self.wait_for_queue(target)
+        sender = self.sender_token(data)
         if state == "some":
             here = [m.id for m in self.switch.messages.values() if m.queue == source]
             choice = st.sampled_from([*here, *here, *self.switch.messages, 1])
             ids = data.draw(st.lists(choice, max_size=3), label="ids")
-            self.both("move_messages", source, target, ids=ids, token=token)
+            self.both("move_messages", source, target, ids=ids, token=sender)
         else:
-            self.both("move_messages", source, target, state=state, token=token)
+            self.both("move_messages", source, target, state=state, token=sender)
+        if then == "purge":
+            self.both("purge_queue", target)
+        elif then == "destroy":
+            self.both("destroy_queue", target)
+        for id in sorted(self.model.fates)[-3:]:
+            self.see_message(id)
+
+    def wait_for_queue(self, name: str) -> None:
+        """All sessions take what there is, and wait for more."""
+        for token in self.switch.sessions:
+            self.both("subscribe", name, token=token, credit=3)
+            self.answer(self.both_wait("transfer", token=token, limit=10))
+        for token in self.switch.sessions:
+            self.transfers.append(self.both_wait("transfer", token=token, timeout=4.0))
 
     @rule(data=st.data(), everything=st.booleans())
     def replay(self, data: st.DataObject, everything: bool) -> None:
@@ -1591,7 +1648,7 @@ class SwitchMachine(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         key=keys,
-        how=st.sampled_from(["drop", "purge", "purge and undo", "destroy", "ack"]),
+        how=st.sampled_from(["drop", "purge", "destroy", "ack"]),
         noise=st.sampled_from([0, 4]),
         again=st.booleans(),
     )
@@ -1614,11 +1671,6 @@ class SwitchMachine(RuleBasedStateMachine):
             self.both("drop_message", name, request)
         elif how == "purge":
             self.both("purge_queue", name, token=token)
-        elif how == "purge and undo":
-            answer = self.both("purge_queue", name, token=token, undo_for=5.0)
-            if isinstance(answer, dict) and answer["undo"]:
-                self.purged_in_part = True
-                self.both("undo", answer["undo"]["id"])
         elif how == "destroy":
             self.both("destroy_queue", name, token=token)
             self.both("create_queue", name)
@@ -1636,59 +1688,145 @@ class SwitchMachine(RuleBasedStateMachine):
             self.now += 2.0
             self.both("advance")
 
-    @rule(
-        data=st.data(),
-        services=st.lists(st.sampled_from("ab"), min_size=1, max_size=3),
-        step=st.sampled_from([0.5, 1.0, 3.0]),
-        then=st.sampled_from(["look", "look", "answer", "leave", "pause", "move", "requeue"]),
-    )
-    def calls_wait_for_calls(
-        self, data: st.DataObject, services: list[str], step: float, then: str
-    ) -> None:
-        """Each server, while it serves a call, calls the next service, at last perhaps the first
-        again."""
-        self.both("advance")
-        parent: int | None = None
-        made = []
-        for name in services:
-            for token in [*self.switch.sessions]:
-                self.both("subscribe", name, token=token)
-            header = None if parent is None else {PARENT: str(parent)}
-            pair = self.both_wait(
-                "call", name, Draft(payload="x", headers=header), timeout=20.0, wait_for_server=True
-            )
+    @rule(data=st.data(), key=st.sampled_from(["k1", "k2"]), undone=st.booleans())
+    def lost_call_comes_back(self, data: st.DataObject, key: str, undone: bool) -> None:
+        """The request of a call is purged and perhaps restored, and its caller asks again."""
+        name = data.draw(st.sampled_from([*self.switch.queues, "a"]), label="name")
+        self.both("pause_queue", name)
+        draft = Draft(payload="x", key=key)
+        for _ in range(2):
+            pair = self.both_wait("call", name, draft, timeout=5.0, wait_for_server=True)
             if pair is None:
                 return
             self.calls.append(pair)
+            if len(pair[0].call.waits) > 1:
+                break  # it has not been lost
+            answer = self.both("purge_queue", name, undo_for=5.0)
+            if undone and isinstance(answer, dict) and answer["undo"]:
+                self.purged_in_part = True
+                self.both("undo", answer["undo"]["id"])
+        self.both("resume_queue", name)
+
+    @rule(
+        data=st.data(),
+        services=st.lists(st.sampled_from("aabbc"), min_size=2, max_size=4),
+        streams=st.sampled_from(["", "", "a", "b", "ab"]),
+        keyed=st.booleans(),
+        aside=st.sampled_from(
+            ["nothing", "nothing", "other call", "other server", "same way", "other way", "plain"]
+        ),
+        step=st.sampled_from([0.0, 0.5, 1.0, 3.0, 12.0]),
+        then=st.sampled_from(
+            ["look", "answer", "leave", "give back", "ask again", "pause", "move", "requeue"]
+        ),
+    )
+    def calls_wait_for_calls(
+        self,
+        data: st.DataObject,
+        services: list[str],
+        streams: str,
+        keyed: bool,
+        aside: str,
+        step: float,
+        then: str,
+    ) -> None:
+        """Each server, while it serves a call, calls the next service, until one is busy; and
+        something beside that may let them go on."""
+        self.start_anew()
+        servers: dict[str, str] = {}
+        for name in dict.fromkeys(services):
+            self.both("create_queue", name)
+        if aside == "other server":
+            token = self.log_in("3", 60.0)
+            self.both("subscribe", services[0], token=token)
+            self.call_for(self.served(self.call_for(None, services[0]), token), "unserved")
+        for name in dict.fromkeys(services):
+            token = servers[name] = self.log_in(name, 60.0)
+            self.both("subscribe", name, token=token, credit=1)
+            if name in streams and token in self.switch.sessions:
+                self.both_stream("resume_stream", token, after=None, room=1_000)
+        made: list[tuple[CallWait, naive.CallWait]] = []
+        # The first may lie, and say that it was made for what never was.
+        parent = data.draw(st.sampled_from([None, None, None, 1]), label="parent")
+        for number, name in enumerate(services):
+            pair = self.call_for(parent, name, f"n{number}" if keyed and number else None)
+            if pair is None:
+                return
             made.append(pair)
-            parent = pair[0].call.request
-            server = self.server(data)
-            if server is not None:
-                self.answer(self.both_wait("transfer", token=server[0], limit=10))
+            server = self.switch.sessions.get(servers[name])
+            if server is None or (server.held and server.stream is None):
+                break
+            parent = self.served(pair, server.token)
+            if parent is None:
+                break
+            if number == 0 and aside == "plain":
+                self.both("send", name, Draft(payload="x"))
+                self.answer(self.both_wait("transfer", token=server.token))
+            elif number == 0 and aside in ("same way", "other way"):
+                target = services[1] if aside == "same way" else "unserved"
+                self.call_for(self.served(self.call_for(None, name), server.token), target)
+        first, last = made[0][0].call.request, made[-1]
+        if aside == "other call":
+            self.call_for(first, "unserved")
         self.now += step
         self.both("advance")
-        if then == "look":
+        self.see_verdicts()
+        held = [m for m in self.switch.messages.values() if m.hold is not None]
+        again = Draft(payload="x", key=last[0].call.key)
+        if then == "answer" and held and held[-1].hold:
+            token = held[-1].hold.session.token
+            self.both("reply", Reply(id=held[-1].id, payload="y"), token=token)
+        elif then in ("give back", "ask again"):
+            self.both("requeue", services[0], [first])
+            self.served(made[0], servers[services[0]])
             self.see_verdicts()
-        elif then == "answer":
-            message = self.switch.messages.get(parent or 0)
-            if message is not None and message.hold is not None:
-                token = message.hold.session.token
-                self.both("reply", Reply(id=message.id, payload="y"), token=token)
-        elif then == "leave":
-            pair = made[-1]
-            self.calls.remove(pair)
-            self.switch.leave_call(pair[0], now=self.now)
-            self.model.leave_call(pair[1], now=self.now)
-            self.compare()
         elif then == "pause":
             self.both("pause_queue", services[-1])
-            self.see_verdicts()
         elif then == "move":
             self.both("move_messages", services[-1], "ab"[services[-1] == "a"])
-            self.see_verdicts()
         elif then == "requeue":
             self.both("requeue", services[0])
-            self.see_verdicts()
+        if then == "ask again" or (then == "leave" and data.draw(st.booleans(), label="again")):
+            pair = self.both_wait("call", last[0].call.queue, again, timeout=20.0)
+            if pair is not None:
+                self.calls.append(pair)
+        if then == "leave":
+            self.calls.remove(last)
+            self.switch.leave_call(last[0], now=self.now)
+            self.model.leave_call(last[1], now=self.now)
+            self.compare()
+        self.see_verdicts()
+
+    def start_anew(self) -> None:
+        """Nobody is there and nothing is to be done, but what somebody owns."""
+        self.both("advance")
+        for token in [*self.switch.sessions]:
+            self.both("logout", token)
+        for name in [*self.switch.queues]:
+            self.both("destroy_queue", name)
+
+    def call_for(
+        self, parent: int | None, name: str, key: str | None = None
+    ) -> tuple[CallWait, naive.CallWait] | None:
+        """A call that is made while serving another."""
+        header = None if parent is None else {PARENT: str(parent)}
+        draft = Draft(payload="x", headers=header, key=key)
+        pair: tuple[CallWait, naive.CallWait] | None = self.both_wait(
+            "call", name, draft, timeout=20.0, wait_for_server=True
+        )
+        if pair is not None:
+            self.calls.append(pair)
+        return pair
+
+    def served(self, pair: tuple[CallWait, naive.CallWait] | None, token: str) -> int | None:
+        """The request of a call, if the session has it after asking once."""
+        if pair is None:
+            return None
+        request = pair[0].call.request
+        message = self.switch.messages.get(request)
+        if message is not None and message.hold is None:
+            self.answer(self.both_wait("transfer", token=token))
+        return request if message is not None and message.hold is not None else None
 
     def see_verdicts(self) -> None:
         """Compare what is said about everything that there is."""
@@ -1765,16 +1903,10 @@ class SwitchMachine(RuleBasedStateMachine):
         """Everything that people look at; it changes nothing."""
         self.both("advance")
         number = self.switch._next_id
-        id = data.draw(
-            st.sampled_from([*self.switch.messages, *sorted(self.finished)[-3:], 1]), label="id"
-        )
+        ids = [*self.switch.messages, *sorted(self.model.fates)[-3:], 1]
+        id = data.draw(st.sampled_from(ids), label="id")
         before = self.dump()
-        report = outcome_of(lambda: self.switch.explain(id, now=self.now))
-        real = codes(report.verdict) if isinstance(report, MessageReport) else report
-        model = outcome(lambda: self.model.verdict(id, self.now))
-        assert self.same_verdict(real, model), f"{real} is not {model}"
-        if isinstance(report, MessageReport):
-            self.compare_tree(id, report)
+        self.see_message(id)
         self.see_verdicts()
         self.search(data)
         name = self.name(data)
@@ -1791,14 +1923,22 @@ class SwitchMachine(RuleBasedStateMachine):
                 if alive in (None, bool(self.model.subscribers(name)))
             )
         seen = self.switch.diagnostics(now=self.now)
-        assert [usage.used for usage in seen.usage[:3]] == [
-            len(self.model.queues),
-            len(self.model.sessions),
-            self.model.bytes(),
-        ]
+        used = {usage.name: usage.used for usage in seen.usage}
+        assert used["queues"] == len(self.model.queues)
+        assert used["sessions"] == len(self.model.sessions)
+        assert used["total_bytes"] == self.model.bytes()
         assert self.switch._next_id == number
         assert self.dump() == before, "looking changed something"
         self.compare()
+
+    def see_message(self, id: int) -> None:
+        """Compare what is said about a message that may have ended."""
+        report = outcome_of(lambda: self.switch.explain(id, now=self.now))
+        real = codes(report.verdict) if isinstance(report, MessageReport) else report
+        model = outcome(lambda: self.model.verdict(id, self.now))
+        assert self.same_verdict(real, model), f"{real} is not {model}"
+        if isinstance(report, MessageReport):
+            self.compare_tree(id, report)
 
     def dump(self) -> bytes:
         """Everything that the switch is."""
