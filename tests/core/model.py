@@ -694,6 +694,12 @@ class Model:
             for r in self.undoable
         ]
 
+    def reorder(self, id: int, order: list[int]) -> None:
+        """Let what was removed come back in this order."""
+        for removed in self.undoable:
+            if removed.id == id:
+                removed.messages.sort(key=lambda m: order.index(m.id))
+
     def undo(self, id: int, *, now: float) -> dict[str, Any]:
         self.advance(now)
         (removed,) = [r for r in self.undoable if r.id == id] or [None]
