@@ -739,7 +739,9 @@ class SwitchMachine(RuleBasedStateMachine):
         data=st.data(),
         state=st.sampled_from([None, None, *State, "destroy"]),
         sent=st.integers(0, 2),
-        then=st.sampled_from(["nothing", "wait", "fill", "fill all", "subscribe", "purge again"]),
+        then=st.sampled_from(
+            ["fill all", "nothing", "wait", "fill", "subscribe", "fill all", "purge again"]
+        ),
         step=st.sampled_from([0.0, 1.0, 5.0]),
     )
     def remove_and_undo(
@@ -899,6 +901,7 @@ class SwitchMachine(RuleBasedStateMachine):
             token, source = server
             if how == "reject":
                 self.reject(token, source, ttl=None)
+                state = State.DEAD if isinstance(state, State) else state
             else:
                 self.both("send", source, Draft(payload="x"))
                 self.answer(self.both_wait("transfer", token=token))

@@ -547,6 +547,12 @@ def test_a_call_times_out_with_a_verdict_when_the_trace_forgot_the_request() -> 
         ("sent", [("purged", "1 ready and delayed")], "purged"),
         ("released", [("purged", "1 ready")], "purged"),
         ("sent", [("purged", "1 held")], "forgotten"),
+        ("sent", [("purged", "0 ready and delayed")], "forgotten"),
+        (
+            "sent",
+            [("purged", "0 delayed"), ("queue_destroyed", "1 messages")],
+            "destroyed",
+        ),
         ("delivered", [("purged", "1 held")], "purged"),
         ("delivered", [("purged", "1 ready and delayed")], "forgotten"),
         ("died", [("purged", "1 dead")], "purged"),
