@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from operator import length_hint
 from typing import Any
@@ -83,9 +83,15 @@ class Peer:
         self._push: Push | None = None
         self._pending: dict[int, Wait | Running] = {}
         """What is under way, by ref, or by ``_key`` where it has none."""
-        self._waiting: deque[tuple[Iterator[Any], int]] = deque()
-        """Operations that have come and were not begun, by frame, and its bytes."""
+        self._waiting: deque[bytes | str] = deque()
+        """Frames that have come and were not wholly carried out."""
         self._waiting_bytes = 0
+        self._operations: Iterator[Any] | None = None
+        """What is left of the first of them, if that was begun.
+
+        Only one frame is read at a time: read operations take many times the memory of their
+        frame, and the collector would go through all that wait, again and again.
+        """
         self._undelivered: deque[Delivery] = deque()
         """What was pushed and is sent when the client has read on."""
         self._lined_up = False
@@ -108,19 +114,18 @@ class Peer:
         """Take a frame from the client."""
         if self.closed is not None:
             return
-        side = self._side
-        unread = side.unread
-        operations = side.receive(frame)
-        self._waiting.append((iter(operations), len(frame)))
+        self._waiting.append(frame)
         self._waiting_bytes += len(frame)
-        if side.unread < unread:
-            self._read_on()
+        if self._is_full():
+            # Among what it sends there may be the word that it has read on.
+            self._look_into(frame)
         if self._is_full():
             if self._waiting_bytes > MOST_WAITING:
                 self._cut_off("It sends more operations than it reads answers.")
             else:
                 self._wait_for_reading()
         elif not self._lined_up:
+            operations = self._operations or self._read_frame()
             # What has to be read item by item tells no length: it is long.
             self._work(max(LEAST, (length_hint(operations, 2 * TURN) + 1) // 2))
 
@@ -160,6 +165,20 @@ class Peer:
     def _is_full(self) -> bool:
         return self._side.unread >= WINDOW
 
+    def _look_into(self, frame: bytes | str) -> Iterable[Any]:
+        """The operations of a frame; if it says that the client has read on, there is room."""
+        side = self._side
+        unread = side.unread
+        operations = side.receive(frame)
+        if side.unread < unread:
+            self._make_room()
+        return operations
+
+    def _read_frame(self) -> Iterator[Any]:
+        """Begin the first frame that waits."""
+        self._operations = operations = iter(self._look_into(self._waiting[0]))
+        return operations
+
     def _work(self, most: int = TURN) -> None:
         """Begin the operations that have come, as far as the client reads and a turn goes."""
         waiting, engine, side, turns = self._waiting, self._engine, self._side, self._turns
@@ -172,8 +191,10 @@ class Peer:
             engine.begin()
             try:
                 while waiting and left > 0 and side.unread < WINDOW:
-                    operations, size = waiting[0]
-                    for operation in operations:
+                    if self._operations is None:
+                        self._read_frame()
+                        continue
+                    for operation in self._operations:
                         self._begin(operation)
                         left -= 1
                         if (weight := _WEIGHT.get(type(operation))) is not None:
@@ -181,8 +202,8 @@ class Peer:
                         if left <= 0 or side.unread >= WINDOW or self.closed is not None:
                             break
                     else:
-                        waiting.popleft()
-                        self._waiting_bytes -= size
+                        self._waiting_bytes -= len(waiting.popleft())
+                        self._operations = None
                     if self.closed is not None:
                         break
             finally:
@@ -396,8 +417,8 @@ class Peer:
         """The frames to send now."""
         return self._side.data_to_send()
 
-    def _read_on(self) -> None:
-        """The client has read something: there is room again."""
+    def _make_room(self) -> None:
+        """The client has read something."""
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
@@ -406,8 +427,6 @@ class Peer:
         if self._push is not None:
             self._push.grant(max(0, WINDOW - self._side.unread))
             self._pushed()
-        if self._waiting and not self._lined_up:
-            self._work()
         # There may be no more to say than to ask how far it has read now.
         self._wake()
 
@@ -444,6 +463,7 @@ class Peer:
             if handle is not None:
                 handle.cancel()
         self._waiting.clear()
+        self._operations = None
         self._undelivered.clear()
         pending, self._pending = self._pending, {}
         for what in pending.values():
