@@ -1,11 +1,13 @@
 """Turns: what many clients want is begun in small rounds, so that one client, or one of very many,
 does not keep the others waiting, nor probes and pages.
 
-Pure but for ``soon``, which runs something once the loop has looked after everything else.
+Pure but for ``soon``, which runs something once the loop has looked after everything else, and for
+letting other threads run in between.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -51,6 +53,11 @@ class Turns:
         self.round += 1
         self.left = self._most
         line = self._line
+        if line:
+            # A loop that never rests hardly lets go of the interpreter's lock: those who need it
+            # in other threads, as granian does to take a request, would wait for tens of
+            # milliseconds.
+            time.sleep(0)
         # Those who line up again come after those who have waited, but not in this round.
         for _ in range(len(line)):
             if self.left <= 0:
