@@ -8,16 +8,16 @@ before: figures for a reader, since on a busy machine anything may be slow.
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from queues.client import AsyncClient, Delivery
+from queues.client import AsyncClient
 from queues.protocol.frames import MAX_FRAME, MSGPACK, length_prefixed
 
 from . import flooding
@@ -44,68 +44,65 @@ def any_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve
 
 
 class Others:
-    """A server and a caller that have nothing to do with it, by plain HTTP and on a stream."""
+    """A service and its callers that have nothing to do with the test: ``others.py``."""
 
-    def __init__(self) -> None:
-        self.took: list[float] = []
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
 
-    def slowest(self) -> str:
+    async def took(self) -> list[float]:
+        """Seconds that each call since the last question took."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"\n")
+        async with asyncio.timeout(30):
+            said = await self._process.stdout.readline()
+        assert said, "a call has failed"
+        took: list[float] = json.loads(said)
+        return took
+
+    async def slowest(self) -> str:
         """Milliseconds that the slowest percent took, at least."""
-        took = sorted(self.took)
-        self.took.clear()
-        return f"p99 {took[int(len(took) * 0.99)] * 1e3:.1f} ms of {len(took)}"
+        took = sorted(await self.took())
+        return f"p99 {took[int(len(took) * 0.99)] * 1e3:.1f} ms of {len(took)}" if took else "none"
 
 
 @asynccontextmanager
 async def served(server: Server) -> AsyncIterator[Others]:
     """Calls go on and are answered while the block runs, and there were some."""
-    others = Others()
-
-    async def echo(message: Delivery) -> str:
-        return message.payload
-
-    async def call_on_a_stream(client: AsyncClient) -> None:
-        while True:
-            start = time.perf_counter()
-            assert (await client.call("echo", "x", timeout=20)).payload == "x"
-            others.took.append(time.perf_counter() - start)
-            await asyncio.sleep(0.005)
-
-    async def call_by_http(wire: Wire) -> None:
-        while True:
-            start = time.perf_counter()
-            await wire.ask("POST", "call/echo", {"payload": "x", "timeout": 20})
-            wire.send("GET", "/readyz")
-            assert (await wire.answer()).status == 200
-            others.took.append(time.perf_counter() - start)
-            await asyncio.sleep(0.005)
-
-    async with AsyncClient(server.tcp_url) as callee, AsyncClient(server.unix_url) as client:
-        serving = asyncio.create_task(callee.serve("echo", echo, concurrency=8))
-        await client.call("echo", "x", wait_for_server=True)
-        wire = await Wire.open(server.port)
-        calling = [
-            asyncio.create_task(call_on_a_stream(client)),
-            asyncio.create_task(call_by_http(wire)),
-        ]
-        try:
-            yield others
-            before = len(others.took)
-            async with asyncio.timeout(30):
-                while len(others.took) <= before + 1 and not any(t.done() for t in calling):
-                    await asyncio.sleep(0.01)
-        finally:
-            for task in (serving, *calling):
-                task.cancel()
-            done = await asyncio.gather(serving, *calling, return_exceptions=True)
-            wire.close()
-        assert all(isinstance(each, asyncio.CancelledError) for each in done), done
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.acceptance.others", str(server.port), server.tcp_url, server.unix_url),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=2**24,
+    )
+    others = Others(process)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            assert await process.stdout.readline() == b"[]\n"
+        yield others
+        # Those who wait have been answered, and more.
+        more = len(await others.took())
+        async with asyncio.timeout(30):
+            while more < 3:
+                more += len(await others.took())
+                await asyncio.sleep(0.01)
+        assert process.stdin is not None
+        process.stdin.close()
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def undisturbed(server: Server, others: Others) -> State:
     """Calls without anybody else, for comparison; the state then."""
-    await asyncio.sleep(0.5)
-    print(f"\n{server.kind}: undisturbed {others.slowest()}")
+    await asyncio.sleep(1)
+    print(f"\n{server.kind}: undisturbed {await others.slowest()}")
     return await State.of(server)
 
 
@@ -131,11 +128,12 @@ async def test_requests_and_frames_that_never_end(any_server: Server) -> None:
                 wire.writer.write((100_000).to_bytes(4, "big") + b"\x81")
             slow.append(wire)
         for _ in range(5):
-            for wire in slow:
+            for number, wire in enumerate(slow):
                 with suppress(OSError):
                     wire.writer.write(b"x")
-            await asyncio.sleep(0.1)
-        print(f"{any_server.kind}: with 600 slow ones {others.slowest()}")
+                if number % 5 == 0:
+                    await asyncio.sleep(0.002)
+        print(f"{any_server.kind}: with 600 slow ones {await others.slowest()}")
         assert (await State.of(any_server)).sessions == before.sessions
         for wire in slow:
             wire.writer.transport.abort()
@@ -174,7 +172,7 @@ async def test_what_is_too_large_is_refused(any_server: Server) -> None:
         wire.writer.write(b"GET / HTTP/1.1\r\n\r\n")
         assert await asyncio.wait_for(wire.reader.read(), 20) == b""
         wire.close()
-        print(f"{any_server.kind}: with what is too large {others.slowest()}")
+        print(f"{any_server.kind}: with what is too large {await others.slowest()}")
         await until_back(any_server, before)
 
 
@@ -197,9 +195,9 @@ async def test_five_thousand_idle_connections(any_server: Server) -> None:
 
         for first in range(0, 5_000, 250):
             await asyncio.gather(*(connect(number) for number in range(first, first + 250)))
-        print(f"{any_server.kind}: while 5,000 come {others.slowest()}")
+        print(f"{any_server.kind}: while 5,000 come {await others.slowest()}")
         await asyncio.sleep(1)
-        print(f"{any_server.kind}: with 5,000 idle ones {others.slowest()}")
+        print(f"{any_server.kind}: with 5,000 idle ones {await others.slowest()}")
         now = await State.of(any_server)
         assert now.sessions == before.sessions + 1_000
         assert now.threads <= before.threads + 1
@@ -213,7 +211,7 @@ async def test_a_storm_of_those_who_come_and_go(any_server: Server) -> None:
         before = await undisturbed(any_server, others)
 
         async def storm(number: int) -> None:
-            for turn in range(20):
+            for turn in range(100):
                 if (number + turn) % 4 == 0:
                     reader, writer = await asyncio.open_connection("127.0.0.1", raw_tcp(any_server))
                     login = {"op": "login", "ref": 1, "client": "storm"}
@@ -235,7 +233,7 @@ async def test_a_storm_of_those_who_come_and_go(any_server: Server) -> None:
                 writer.transport.abort()
 
         await asyncio.gather(*(storm(number) for number in range(50)))
-        print(f"{any_server.kind}: in the storm {others.slowest()}")
+        print(f"{any_server.kind}: in the storm {await others.slowest()}")
         await until_back(any_server, before)
 
 
@@ -250,7 +248,7 @@ async def test_requests_in_a_row_by_one_that_reads_no_answer(any_server: Server)
         stuck.writer.write(request.encode() * 500)
         await asyncio.sleep(2)
         now = await State.of(any_server)
-        print(f"{any_server.kind}: with a row of large answers {others.slowest()}")
+        print(f"{any_server.kind}: with a row of large answers {await others.slowest()}")
         print(f"{any_server.kind}: grew by {(now.memory - before.memory) / 2**20:.0f} MiB")
         assert now.memory - before.memory < 64 * 2**20
         # Once it reads, all answers come.
@@ -278,7 +276,7 @@ async def test_a_flood_by_one_that_reads_no_answer(any_server: Server, kind: str
         )
         said, _ = await flood.communicate()
         operations = int(said) * flooding.OPERATIONS
-        print(f"{any_server.kind}: with {operations:,} operations {others.slowest()}")
+        print(f"{any_server.kind}: with {operations:,} operations {await others.slowest()}")
         after = await until_back(any_server, before)
         print(f"{any_server.kind}: grew by {(after.memory - before.memory) / 2**20:.0f} MiB")
         assert operations
