@@ -534,6 +534,11 @@ class SwitchSide:
         """Whether ``data_to_send`` has something."""
         return self._out.bytes > 0
 
+    @property
+    def awaits_pong(self) -> bool:
+        """Whether the client has yet to say that it has read on."""
+        return self._asked is not None
+
     def receive(self, data: bytes | str) -> Iterable[Any]:
         """The operations of a frame; Unreadable stands for what is none. Pongs are dealt with.
 

@@ -116,8 +116,9 @@ class Peer:
             return
         self._waiting.append(frame)
         self._waiting_bytes += len(frame)
-        if self._is_full():
-            # Among what it sends there may be the word that it has read on.
+        if self._side.awaits_pong and (self._lined_up or self._is_full()):
+            # It is read when its turn comes; only the word that the client has read on, which may
+            # be in it, must not wait so long.
             self._look_into(frame)
         if self._is_full():
             if self._waiting_bytes > MOST_WAITING:

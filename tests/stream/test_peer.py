@@ -418,6 +418,15 @@ async def test_nothing_more_is_read_while_too_much_waits(
     assert peer._waiting_bytes == 0
 
 
+async def test_of_what_waits_only_one_frame_is_read(client: Client, server: Client) -> None:
+    """Read operations take many times the memory of their frames, and the collector's time."""
+    frame = MSGPACK.encode([{"op": "touch"}] * 10 * module.TURN)
+    for _ in range(100):
+        client.peer.receive(frame)
+    read = sum(isinstance(each, frames.Touch) for each in gc.get_objects())
+    assert read <= 10 * module.TURN
+
+
 async def test_what_was_begun_waits_no_more(client: Client, server: Client) -> None:
     """However long something waits: each frame is counted out again when it is done."""
     frame = MSGPACK.encode([{"op": "touch"}] * module.TURN)
@@ -460,6 +469,28 @@ async def test_beyond_its_window_a_client_waits_for_its_next_answers(client: Cli
     ping = client.peer._side._asked[0]
     more = await client.ask({"op": "pong", "n": ping})
     assert len(answers) + len(more) == 10
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("lined_up", [False, True])
+async def test_the_word_that_it_has_read_on_does_not_wait_for_its_turn(
+    client: Client, lined_up: bool
+) -> None:
+    (id,) = await fill(client, 1, size=3_000)
+    client.answers_pings = False
+    first = await client.ask({"op": "explain", "ref": 100, "id": id})
+    ping = client.peer._side._asked[0]
+    peer = client.peer
+    if lined_up:
+        peer.receive(MSGPACK.encode([{"op": "touch"}] * 2 * module.TURN))
+    # What comes before the word fills the window.
+    peer.receive(MSGPACK.encode([{"op": "explain", "ref": ref, "id": id} for ref in range(10)]))
+    peer.receive(MSGPACK.encode([{"op": "pong", "n": ping}, {"op": "ping", "ref": 101}]))
+    client.answers_pings = True
+    refs = [item["ref"] for item in await client.read()]
+    assert len(first) == 1
+    assert refs == [*range(10), 101]
+    assert peer.closed is None
 
 
 @pytest.mark.usefixtures("small")
