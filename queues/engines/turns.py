@@ -1,13 +1,12 @@
 """Turns: what many clients want is begun in small rounds, so that one client, or one of very many,
 does not keep the others waiting, nor probes and pages.
 
-Pure but for ``soon``, which runs something once the loop has looked after everything else, and for
-letting other threads run in between.
+Pure but for ``soon``, which runs something once the loop has looked after everything else, and
+``rest``.
 """
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 
@@ -22,6 +21,8 @@ class Turns:
         """Pieces of work that may still be begun in this round."""
         self.round = 0
         """Counts the rounds."""
+        self.rest: Callable[[], None] | None = None
+        """Called between two rounds while somebody waits."""
         self._most = most
         self._soon = soon
         self._line: deque[Callable[[], None]] = deque()
@@ -53,11 +54,8 @@ class Turns:
         self.round += 1
         self.left = self._most
         line = self._line
-        if line:
-            # A loop that never rests hardly lets go of the interpreter's lock: those who need it
-            # in other threads, as granian does to take a request, would wait for tens of
-            # milliseconds.
-            time.sleep(0)
+        if line and self.rest is not None:
+            self.rest()
         # Those who line up again come after those who have waited, but not in this round.
         for _ in range(len(line)):
             if self.left <= 0:

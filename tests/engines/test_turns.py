@@ -79,3 +79,18 @@ def test_one_that_lines_up_again_comes_after_the_others_and_not_in_the_same_roun
     turns.line_up(modest)
     loop.run_once()
     assert went == ["greedy", "modest", "greedy", "modest"]
+
+
+def test_between_rounds_there_is_a_rest_as_long_as_somebody_waits() -> None:
+    loop = Loop()
+    turns = Turns(4, loop.soon)
+    said: list[str] = []
+    turns.rest = lambda: said.append("rest")
+    turns.spend(1)
+    loop.run_once()
+    assert said == []
+    for name in ("first", "second"):
+        turns.line_up(lambda name=name: (said.append(name), turns.spend(4)))  # type: ignore[misc]
+    while loop.ready:
+        loop.run_once()
+    assert said == ["rest", "first", "rest", "second"]
