@@ -97,8 +97,6 @@ class ApiHandler:
         watcher = asyncio.create_task(_cancel_when_gone(task, receive))
         try:
             response: Any = await match.func(request, *match.args, **match.kwargs)
-            if not getattr(response, "is_rendered", True):
-                response.render()
         except asyncio.CancelledError:
             if watcher.done() and not watcher.cancelled():
                 task.uncancel()

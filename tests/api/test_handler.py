@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from typing import Any
 
@@ -97,6 +98,30 @@ async def test_a_payload_over_the_limit(api: Ask) -> None:
 
 async def test_head_is_get_without_change(api: Ask) -> None:
     assert (await api("HEAD", "queues")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "queues/q/messages", b"x"),
+        ("GET", "queues/q", b""),
+        ("GET", "queues/none", b""),
+        ("POST", "login", b"{"),
+    ],
+)
+async def test_requests_leave_no_garbage_for_the_collector(
+    api: Ask, method: str, path: str, body: bytes
+) -> None:
+    await api("PUT", "queues/q")
+    await api(method, path, body)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(50):
+            await api(method, path, body)
+        assert gc.collect() < 50
+    finally:
+        gc.enable()
 
 
 async def test_a_client_that_leaves_ends_its_transfer(
