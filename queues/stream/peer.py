@@ -143,8 +143,12 @@ class Peer:
         """The client sends no more; what it has sent is carried out, then it is ``closed``."""
         self._finishing = True
         if not self._waiting:
-            self.lost()
-            self._wake()
+            self._finished()
+
+    def _finished(self) -> None:
+        wake = self._wake
+        self.lost()
+        wake()
 
     def refuse(self, error: SwitchError) -> None:
         """Tell the client of something that was no operation."""
@@ -231,8 +235,7 @@ class Peer:
         if self._waiting and not self._is_full():
             self._work()
         if self._finishing and not self._waiting:
-            self.lost()
-            self._wake()
+            self._finished()
         if self._waiting_bytes <= MOST_BEHIND // 2:
             self._caught_up()
 
@@ -456,6 +459,8 @@ class Peer:
         if self.closed is None:
             self.closed = ShuttingDown("The connection is gone.")
             self._end(slow=False)
+        # It knows them as they know it: a circle for the collector.
+        self._wake = self._caught_up = _nothing
 
     def _end(self, *, slow: bool) -> None:
         """Give up what is under way. The session's lease runs, or it ends."""
@@ -471,6 +476,10 @@ class Peer:
             self._give_up(what)
         if self._push is not None:
             self._push.close(slow=slow)
+
+
+def _nothing() -> None:
+    """Nobody is there to be told."""
 
 
 def _key(operation: Any) -> int:
