@@ -234,10 +234,11 @@ class Peer:
         self._lined_up = False
         if self._waiting and not self._is_full():
             self._work()
+        caught_up = self._caught_up
         if self._finishing and not self._waiting:
             self._finished()
         if self._waiting_bytes <= MOST_BEHIND // 2:
-            self._caught_up()
+            caught_up()
 
     def _begin(self, operation: Any) -> None:
         kind = type(operation)

@@ -322,6 +322,21 @@ async def test_what_came_before_the_end_is_carried_out(client: Client, server: C
     assert (await client.peer._engine.inspect_queue("q")).sent == len(sends)
 
 
+async def test_both_who_send_and_who_read_hear_of_the_end(engine: MemoryEngine) -> None:
+    heard: list[tuple[str, object]] = []
+    peer = Peer(
+        engine,
+        MSGPACK,
+        lambda: heard.append(("wake", peer.closed)),
+        lambda: heard.append(("caught up", peer.closed)),
+    )
+    peer.receive(MSGPACK.encode([{"op": "touch"}] * 5 * module.TURN))
+    peer.finish()
+    while peer.closed is None:
+        await asyncio.sleep(0)
+    assert {who for who, closed in heard if closed is not None} == {"wake", "caught up"}
+
+
 async def test_a_stop_answers_what_waits_and_says_why_it_closes(
     engine: MemoryEngine, client: Client, server: Client
 ) -> None:
