@@ -81,6 +81,7 @@ class Worker:
         self._granian: Any = None
         """What tells a worker of granian to stop."""
         self._rest: Callable[[], None] | None = None
+        """Lets its threads in."""
         if "daphne.server" in sys.modules:
             self._stop_with_daphne()
         if "granian._signals" in sys.modules:

@@ -596,8 +596,8 @@ def _clears(event: Event, last: Event) -> bool:
     if event.kind == "queue_destroyed":
         return True
     states = {"delivered": ["held"], "died": ["dead"]}.get(last.kind, ["ready", "delayed"])
-    count, *purged = (event.detail or "").split()
-    return count != "0" and any(state in purged for state in states)
+    purged = (event.detail or "").split()
+    return "0" not in purged and any(state in purged for state in states)
 
 
 def explain_ended(events: list[Event], trace: Trace, now: float) -> Verdict:

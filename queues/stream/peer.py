@@ -146,6 +146,7 @@ class Peer:
             self._finished()
 
     def _finished(self) -> None:
+        """All that came before the end is carried out."""
         wake = self._wake
         self.lost()
         wake()
@@ -234,7 +235,7 @@ class Peer:
         self._lined_up = False
         if self._waiting and not self._is_full():
             self._work()
-        caught_up = self._caught_up
+        caught_up = self._caught_up  # who waits for it hears of the end, too
         if self._finishing and not self._waiting:
             self._finished()
         if self._waiting_bytes <= MOST_BEHIND // 2:
