@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from asyncio import Queue, Task
 from functools import partial
 from inspect import signature
 from typing import Any
 
 from daphne import http_protocol  # type: ignore[import-untyped]
+from daphne.cli import CommandLineInterface  # type: ignore[import-untyped]
+from daphne.server import Server  # type: ignore[import-untyped]
 from daphne.ws_protocol import (  # type: ignore[import-untyped]
     WebSocketFactory,
     WebSocketProtocol,
 )
+from twisted.internet import tcp
+from twisted.python.failure import Failure
 from twisted.web import http
 
 #: Bytes (or characters) that may wait for the application on one WebSocket, and what each message
@@ -21,9 +26,41 @@ OVERHEAD = 500
 
 def adapt() -> None:
     """Change it for this process."""
+    CommandLineInterface.server_class = PromptServer
     WebSocketFactory.protocol = PatientWebSocket
     http.HTTPChannel = PatientChannel  # type: ignore[misc]
-    _leave_forms_alone()
+    http_protocol.WebRequest = QuickRequest
+    _accept_one_by_one()
+
+
+class PromptServer(Server):  # type: ignore[misc]
+    """Forgets a request or a WebSocket as soon as it is over.
+
+    Daphne's own looks for them once a second. Thousands of them are old by then, which is what
+    makes the cyclic collector stop everybody for long.
+    """
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Queue[Any] | None:
+        """See Server: begin to serve what has come."""
+        queue: Queue[Any] | None = super().create_application(protocol, scope)
+        if queue is not None:
+            task: Task[Any] = self.connections[protocol]["application_instance"]
+            task.add_done_callback(lambda _: self._forget(protocol))
+        return queue
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        """See Server: nobody is at the other end any more. It may be said twice."""
+        if protocol in self.connections:
+            super().protocol_disconnected(protocol)
+            self._forget(protocol)
+
+    def _forget(self, protocol: Any) -> None:
+        details = self.connections.get(protocol, {})
+        if "disconnected" in details:
+            task = details.get("application_instance")
+            # What has failed is told by Daphne's own look.
+            if task is None or (task.done() and not task.cancelled() and not task.exception()):
+                del self.connections[protocol]
 
 
 class PatientWebSocket(WebSocketProtocol):  # type: ignore[misc]
@@ -58,6 +95,14 @@ class PatientWebSocket(WebSocketProtocol):  # type: ignore[misc]
         application_queue._put, application_queue._get = put_and_pause, get_and_resume
         super().applicationCreateWorked(application_queue)
 
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        """See WebSocketProtocol: this is its end, and it leaves nothing to the collector."""
+        super().connectionLost(reason)
+        # Their result is the protocol.
+        self.is_open = self.is_closed = None
+        if hasattr(self, "application_queue"):
+            del self.application_queue._put, self.application_queue._get
+
 
 class PatientChannel(http.HTTPChannel):
     """Begins no request while the client has not read enough of the answers before.
@@ -86,17 +131,44 @@ class PatientChannel(http.HTTPChannel):
             self.dataReceived(kept)  # type: ignore[no-untyped-call]
 
 
-def _size(message: dict[str, Any]) -> int:
-    return len(message.get("bytes") or message.get("text") or "") + OVERHEAD
-
-
-def _leave_forms_alone() -> None:
-    """Let requests not parse Content-Types and forms, which the application does itself.
+class QuickRequest(http_protocol.WebRequest):  # type: ignore[misc]
+    """Parses no Content-Types and forms, which the application does itself.
 
     With the email package that was a sixth of the time of a small request, and a large form was
     copied several times.
     """
+
     # Of older Twisted it cannot be had.
-    if "parsePOSTFormSubmission" in signature(http.Request).parameters:
-        quick = partial(http_protocol.WebRequest, parsePOSTFormSubmission=False)
-        http_protocol.WebRequest = quick
+    _QUICK = {"parsePOSTFormSubmission": False} if (
+        "parsePOSTFormSubmission" in signature(http.Request).parameters
+    ) else {}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, **self._QUICK)
+
+    def process(self) -> Any:
+        """See WebRequest: all of it has come."""
+        processed = super().process()
+        if self.transport is None:
+            # A WebSocket has taken over; the channel will not hear of the end.
+            self.channel.requests.clear()
+        return processed
+
+
+def _size(message: dict[str, Any]) -> int:
+    return len(message.get("bytes") or message.get("text") or "") + OVERHEAD
+
+
+def _accept_one_by_one() -> None:
+    """Let connections come in one at a time, between all else that is to be done.
+
+    Twisted accepts a hundred at once, and the more the more come: in a storm of them nobody else
+    was served for a second.
+    """
+    accept: Any = tcp.Port.doRead
+
+    def accept_one(port: tcp.Port) -> None:
+        port.numberAccepts = 1
+        accept(port)
+
+    tcp.Port.doRead = accept_one  # type: ignore[method-assign]

@@ -76,12 +76,15 @@ class StreamConsumer(AsyncConsumer):
         assert main is not None
         awake = asyncio.Event()
         caught_up = asyncio.Event()
+        patience: asyncio.TimerHandle | None = None
 
         def wake() -> None:
+            nonlocal patience
             awake.set()
-            if peer.closed is not None:
+            if peer.closed is not None and patience is None:
                 # One that does not read may block the last words too.
-                asyncio.get_running_loop().call_later(CLOSE_TIME, sender.cancel)
+                loop = asyncio.get_running_loop()
+                patience = loop.call_later(CLOSE_TIME, sender.cancel)
 
         # Daphne sends no larger messages than it reads.
         peer = Peer(engine, codec, wake, caught_up.set, MAX_WEBSOCKET_FRAME, source)
@@ -116,6 +119,9 @@ class StreamConsumer(AsyncConsumer):
         finally:
             peer.lost()
             sender.cancel()
+            if patience is not None:
+                # It would keep all this until then.
+                patience.cancel()
 
 
 async def _send(peer: Peer, codec: Codec, awake: asyncio.Event, send: Any) -> SwitchError | None:

@@ -36,7 +36,7 @@ logger = logging.getLogger("queues.stream")
 #: Connections that the kernel keeps until they are accepted.
 BACKLOG = 4_096
 #: Connections that are accepted in one turn of the loop.
-ACCEPTED_AT_ONCE = 32
+ACCEPTED_AT_ONCE = 1
 #: Seconds for a client's first frame to be complete.
 PATIENCE = 60.0
 #: Seconds that a client has to read the last words to it and to close.
