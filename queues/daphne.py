@@ -130,6 +130,12 @@ class PatientChannel(http.HTTPChannel):
             kept, self._kept = self._kept, b""
             self.dataReceived(kept)  # type: ignore[no-untyped-call]
 
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        """See HTTPChannel: this is its end, and it leaves nothing to the collector."""
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        # It knows the channel.
+        self._transferDecoder = None
+
 
 class QuickRequest(http_protocol.WebRequest):  # type: ignore[misc]
     """Parses no Content-Types and forms, which the application does itself.
@@ -139,9 +145,11 @@ class QuickRequest(http_protocol.WebRequest):  # type: ignore[misc]
     """
 
     # Of older Twisted it cannot be had.
-    _QUICK = {"parsePOSTFormSubmission": False} if (
-        "parsePOSTFormSubmission" in signature(http.Request).parameters
-    ) else {}
+    _QUICK = (
+        {"parsePOSTFormSubmission": False}
+        if ("parsePOSTFormSubmission" in signature(http.Request).parameters)
+        else {}
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs, **self._QUICK)

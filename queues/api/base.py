@@ -53,6 +53,19 @@ class ProtocolView(APIView):
         self.args, self.kwargs = args, kwargs
         self.request = self.initialize_request(request, *args, **kwargs)
         self.headers = self.default_response_headers
+        # REST framework's objects all know each other: some forty for the collector to find, each
+        # time, also of a poll whose client went away.
+        try:
+            response = await self._answer(request, *args, **kwargs)
+            if isinstance(response, Response):
+                response.render()
+                response.renderer_context.clear()  # type: ignore[attr-defined]
+        finally:
+            self.request.parser_context.clear()
+            vars(self).clear()
+        return response
+
+    async def _answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             refuse_other_sites(request)
             self.initial(self.request, *args, **kwargs)
@@ -66,13 +79,6 @@ class ProtocolView(APIView):
         response = self.finalize_response(self.request, response, *args, **kwargs)
         response["Cache-Control"] = "no-store"
         response["X-Content-Type-Options"] = "nosniff"
-        # REST framework's objects all know each other: some forty for the collector to find, each
-        # time.
-        if isinstance(response, Response):
-            response.render()
-            response.renderer_context.clear()  # type: ignore[attr-defined]
-        self.request.parser_context.clear()
-        vars(self).clear()
         return response
 
     def _forms(self, declared: Operation) -> dict[str, Any]:

@@ -46,9 +46,13 @@ def until(condition: Callable[[], object], what: str, timeout: float = 20.0) -> 
 class Server:
     """A switch in a process of its own."""
 
-    def __init__(self, state_dir: Path, kind: str = KIND, **settings: str) -> None:
-        """``settings`` are variables of its environment."""
+    def __init__(
+        self, state_dir: Path, kind: str = KIND, *, through: str = "", **settings: str
+    ) -> None:
+        """``through`` is a module that runs the server's, ``settings`` are variables of its
+        environment."""
         self.kind = kind
+        self._modules = [through, kind] if through else [kind]
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.unix_path = state_dir / "switch.sock"
@@ -112,7 +116,7 @@ class Server:
         }[self.kind]
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", self.kind, *arguments],
+                [sys.executable, "-m", *self._modules, *arguments],
                 cwd=ROOT,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
