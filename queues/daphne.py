@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from asyncio import Queue, Task
-from functools import partial
 from inspect import signature
 from typing import Any
 

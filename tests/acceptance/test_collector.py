@@ -8,7 +8,6 @@ import asyncio
 import re
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 
 import pytest
 
