@@ -14,6 +14,7 @@ from daphne.ws_protocol import (  # type: ignore[import-untyped]
     WebSocketProtocol,
 )
 from twisted.internet import tcp
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http
 
@@ -94,7 +95,7 @@ class PatientWebSocket(WebSocketProtocol):  # type: ignore[misc]
         application_queue._put, application_queue._get = put_and_pause, get_and_resume
         super().applicationCreateWorked(application_queue)
 
-    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         """See WebSocketProtocol: this is its end, and it leaves nothing to the collector."""
         super().connectionLost(reason)
         # Their result is the protocol.
@@ -129,7 +130,7 @@ class PatientChannel(http.HTTPChannel):
             kept, self._kept = self._kept, b""
             self.dataReceived(kept)  # type: ignore[no-untyped-call]
 
-    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         """See HTTPChannel: this is its end, and it leaves nothing to the collector."""
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         # It knows the channel.
