@@ -5,6 +5,7 @@ All times are seconds since the epoch unless a field says otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -114,7 +115,7 @@ class TransferResult:
     superseded: bool = False
     """Whether a newer Transfer of the same session ended this one."""
     acks: AckResult | None = None
-    replies: list[ReplyOutcome] = field(default_factory=list)
+    replies: Sequence[ReplyOutcome] = ()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Collection
 from enum import IntEnum
 from typing import Any
 
@@ -24,7 +25,7 @@ class Due(IntEnum):
 
 
 Key = tuple[Due, Any]
-
+_WAIT_ENDS = Due.WAIT_ENDS
 
 #: Entries without a use that a heap may have in any case.
 _SLACK = 256
@@ -37,14 +38,19 @@ class Deadlines:
     when it surfaces. So moving a key to a later time touches only a dict, and ``set`` and
     ``cancel`` are O(log n) amortised: entries without a use stay until they surface or outnumber
     the keys.
+
+    The end of a wait is never moved, and has an entry as long as its number is in ``waits``: to
+    cancel it, take it out of there. Where thousands wait their memory is cold, and most of them
+    are answered in time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, waits: Collection[int] = ()) -> None:
         self._when: dict[Key, float] = {}
         self._heap: list[tuple[float, Key]] = []
+        self._waits = waits
 
     def __len__(self) -> int:
-        return len(self._when)
+        return len(self._when) + len(self._waits)
 
     @property
     def earliest(self) -> float:
@@ -56,23 +62,23 @@ class Deadlines:
         before = self._when.get(key)
         self._when[key] = when
         if before is None or when < before:
-            heap = self._heap
-            heapq.heappush(heap, (when, key))
-            if len(heap) > 2 * len(self._when) + _SLACK:
-                self._compact()
+            self._push(when, key)
+
+    def set_end(self, number: int, when: float) -> None:
+        """End the wait of that number, which is in ``waits``, at ``when``."""
+        self._push(when, (_WAIT_ENDS, number))
 
     def cancel(self, key: Key) -> None:
         """Forget ``key``; no error when it is not set."""
         self._when.pop(key, None)
-        if len(self._heap) > 2 * len(self._when) + _SLACK:
-            self._compact()
+        self._compact()
 
     def next(self) -> float | None:
         """The time of the earliest deadline, or None. It may be too early, never too late."""
         heap, when = self._heap, self._when
         while heap:
             at, key = heap[0]
-            if when.get(key, -math.inf) >= at:
+            if key[1] in self._waits if key[0] is _WAIT_ENDS else when.get(key, -math.inf) >= at:
                 return at
             heapq.heappop(heap)
         return None
@@ -82,6 +88,10 @@ class Deadlines:
         heap = self._heap
         while heap and heap[0][0] <= now:
             at, key = heapq.heappop(heap)
+            if key[0] is _WAIT_ENDS:
+                if key[1] in self._waits:
+                    return key
+                continue
             when = self._when.get(key)
             if when == at:
                 del self._when[key]
@@ -91,6 +101,14 @@ class Deadlines:
                 heapq.heappush(heap, (when, key))
         return None
 
+    def _push(self, when: float, key: Key) -> None:
+        heapq.heappush(self._heap, (when, key))
+        self._compact()
+
     def _compact(self) -> None:
-        self._heap = [(when, key) for key, when in self._when.items()]
+        if len(self._heap) <= 2 * len(self) + _SLACK:
+            return
+        waits = self._waits
+        ends = [e for e in self._heap if e[1][0] is _WAIT_ENDS and e[1][1] in waits]
+        self._heap = [(when, key) for key, when in self._when.items()] + ends
         heapq.heapify(self._heap)

@@ -174,8 +174,9 @@ class Switch:
         self._emit = self.trace.add
         self.woken: list[Wait] = []
         """Waits that are done; whoever resumes them empties the list."""
-        self._deadlines = Deadlines()
         self._waits: dict[int, Wait] = {}
+        """By number, until they are collected or their time is up."""
+        self._deadlines = Deadlines(self._waits)
         self._trace_waits: list[TraceWait] = []
         length = min(Policy().max_length, self.limits.queue_length)
         self._default_policy = Policy(max_length=length)
@@ -195,7 +196,9 @@ class Switch:
         while (key := self._deadlines.pop(now)) is not None:
             due, what = key
             if due is Due.WAIT_ENDS:
-                self._end_wait(self._waits[what], now)
+                wait = self._waits[what]
+                if not wait.done:
+                    self._end_wait(wait, now)
             elif due is Due.EXPIRY:
                 message = self.messages[what]
                 self._expire(message, self.queues[message.queue], now)
@@ -204,10 +207,7 @@ class Switch:
             elif due is Due.ACK_TIMEOUT:
                 self._give_back(self.messages[what], now, "ack_timeout")
             elif due is Due.LEASE_ENDS:
-                session = self.sessions[what]
-                # While a Transfer is open the lease does not run; its end arms it again.
-                if not session.open:
-                    self._end_session(session, now, "lease_expired")
+                self._end_lease(self.sessions[what], now)
             elif due is Due.UNDO_ENDS:
                 self._forget_removed(self.undoable[what])
             else:
@@ -273,8 +273,6 @@ class Switch:
         if session is None:
             raise UnknownSession("The session is unknown or has ended: log in again.")
         session.last_seen = now
-        if not session.open:
-            self._deadlines.set((Due.LEASE_ENDS, token), now + session.lease)
         return session
 
     def _sender(self, token: str | None, now: float) -> str | None:
@@ -282,6 +280,17 @@ class Switch:
             self.advance(now)
             return None
         return self._session(token, now).client
+
+    def _end_lease(self, session: Session, now: float) -> None:
+        """End a session that has been silent for its lease, else look again when it may have been.
+
+        Nothing is noted when it says something: that is every request.
+        """
+        silent_since = now if session.open else session.last_seen
+        if silent_since + session.lease > now:
+            self._deadlines.set((Due.LEASE_ENDS, session.token), silent_since + session.lease)
+        elif not session.open:
+            self._end_session(session, now, "lease_expired")
 
     def _end_session(self, session: Session, now: float, reason: EventKind) -> None:
         del self.sessions[session.token]
@@ -358,7 +367,6 @@ class Switch:
             return
         session.last_seen = now
         session.next_transfer_by = now + session.lease
-        self._deadlines.set((Due.LEASE_ENDS, session.token), now + session.lease)
         self._emit(now, "disconnected", client=session.client)
 
     def grant(self, stream: Stream, room: int, *, now: float) -> None:
@@ -983,10 +991,10 @@ class Switch:
         if acks:
             wait.acks, _ = self._settle(session, acks, now)
             refused = bool(wait.acks.not_held)
-        for reply in replies:
-            outcome = self._reply_outcome(session, reply, now)
-            refused = refused or outcome.code is not None
-            wait.replies.append(outcome)
+        outcomes = [self._reply_outcome(session, reply, now) for reply in replies]
+        if outcomes:
+            wait.replies = outcomes
+            refused = refused or any(outcome.code is not None for outcome in outcomes)
         if wait.ordered:
             self._supersede(session)
             self._resend(wait)
@@ -997,7 +1005,7 @@ class Switch:
             wait.done = True
             return wait
         self._waits[wait.number] = wait
-        self._deadlines.set((Due.WAIT_ENDS, wait.number), now + timeout)
+        self._deadlines.set_end(wait.number, now + timeout)
         for name in session.subscriptions:
             self.consumers[name].waits[wait] = None
         return wait
@@ -1042,14 +1050,12 @@ class Switch:
         session.open -= 1
         session.last_seen = now
         session.next_transfer_by = now + session.lease
-        self._deadlines.set((Due.LEASE_ENDS, session.token), now + session.lease)
         del session.waits[wait]
 
     def _finish(self, wait: TransferWait) -> None:
         """Let a Transfer be handed nothing more, and wake it if it waits."""
         if self._waits.pop(wait.number, None) is None:
             return
-        self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
         for name in wait.session.subscriptions:
             self.consumers[name].waits.pop(wait, None)
         if not wait.done:
@@ -1062,7 +1068,7 @@ class Switch:
                 wait.superseded = True
                 # What it was handed stays with the session: the newer Transfer re-sends it.
                 wait.batch.clear()
-                wait.resent.clear()
+                wait.resent = ()
                 self._finish(wait)
 
     def _resend(self, wait: TransferWait) -> None:
@@ -1071,18 +1077,22 @@ class Switch:
             if number <= wait.after:
                 break
             again.append((number, wait.session.held[number]))
+        if not again:
+            return
         room = MAX_BATCH_BYTES
+        resent: list[tuple[int, Message]] = []
         for number, message in reversed(again[-wait.limit :]):
             room -= message.size
-            if room < 0 and wait.resent:
+            if room < 0 and resent:
                 break
-            wait.resent.append((number, message))
+            resent.append((number, message))
             # Another answer may have it under way; only this one gives it now.
             for other in wait.session.waits:
                 other.batch.pop(number, None)
-        if len(wait.resent) < len(again):
+        wait.resent = resent
+        if len(resent) < len(again):
             # The rest comes with the next Transfer; nothing new may overtake it.
-            wait.limit = len(wait.resent)
+            wait.limit = len(resent)
 
     def _fill(self, wait: TransferWait, now: float) -> None:
         """Hand over ready messages of all its queues, the smallest id first, up to its limit."""
@@ -1158,7 +1168,6 @@ class Switch:
                         waits[wait] = None
             elif not wait.done:
                 self._hand_over(queue, wait, now)  # type: ignore[arg-type]
-                self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
                 wait.done = True
                 self.woken.append(wait)
 
@@ -1802,7 +1811,6 @@ class Switch:
         self.advance(now)
         if self._waits.pop(wait.number, None) is None:
             return
-        self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
         self._emit(now, "caller_gone", wait.call.queue, wait.call.request)
         self._drop_wait(wait)
 
@@ -1816,7 +1824,7 @@ class Switch:
         if call.parent is not None:
             self.children.setdefault(call.parent, {})[call.request] = now
         self._waits[wait.number] = wait
-        self._deadlines.set((_WAIT_ENDS, wait.number), now + timeout)
+        self._deadlines.set_end(wait.number, now + timeout)
         return wait
 
     def _drop_wait(self, wait: CallWait) -> None:
@@ -1880,7 +1888,6 @@ class Switch:
             wait.response = response
             wait.done = True
             del self._waits[wait.number]
-            self._deadlines.cancel((_WAIT_ENDS, wait.number))
             self.woken.append(wait)
         call.waits.clear()
         if call.parent is not None:
@@ -1973,14 +1980,13 @@ class Switch:
             self._waits[wait.number] = wait
             self._trace_waits.append(wait)
             self.trace.on_event = self._wake_readers
-            self._deadlines.set((Due.WAIT_ENDS, wait.number), now + timeout)
+            self._deadlines.set_end(wait.number, now + timeout)
         return wait
 
     def leave_trace(self, wait: TraceWait, *, now: float) -> TraceReport:
         """End the wait and take the events that there are."""
         self.advance(now)
         if self._waits.pop(wait.number, None) is not None:
-            self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
             self._trace_waits.remove(wait)
         return self.trace.after(wait.after, wait.limit)
 
@@ -2031,7 +2037,6 @@ class Switch:
         """Somebody waited for the next event."""
         for wait in self._trace_waits:
             wait.done = True
-            self._deadlines.cancel((Due.WAIT_ENDS, wait.number))
             self.woken.append(wait)
             del self._waits[wait.number]
         self._trace_waits.clear()

@@ -4,7 +4,7 @@ for as long as they last."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .answers import AckResult, ReplyOutcome
@@ -51,8 +51,8 @@ class TransferWait(Wait):
         self.ordered = after is not None
         self.limit = limit
         self.acks: AckResult | None = None
-        self.replies: list[ReplyOutcome] = []
-        self.resent: list[tuple[int, Message]] = []
+        self.replies: Sequence[ReplyOutcome] = ()
+        self.resent: Sequence[tuple[int, Message]] = ()
         """What the session held before, by delivery number; it stays with it in any case."""
         self.batch: dict[int, Message] = {}
         """Messages handed to this Transfer by delivery number; undone if it is abandoned."""
