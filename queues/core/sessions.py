@@ -51,8 +51,9 @@ class Consumers:
 
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}
-        self.waits: OrderedDict[TransferWait | Stream, None] = OrderedDict()
-        """Open Transfers and streams that want this queue's next message, longest waiting first."""
+        self.waits: OrderedDict[TransferWait | Stream, Subscription] = OrderedDict()
+        """Open Transfers and streams that want this queue's next message, longest waiting first,
+        and what their session has subscribed to here."""
         self.ever = 0
         """Subscriptions ever made."""
         self.left: Departure | None = None

@@ -421,7 +421,7 @@ class Switch:
         heapq.heapify(heads)
         while heads and stream.room > 0:
             _, queue, subscription = heads[0]
-            self._push(queue, stream, now)
+            self._push(queue, stream, subscription, now)
             head = queue.head()
             if head is None or subscription.held >= subscription.credit:
                 heapq.heappop(heads)
@@ -430,11 +430,11 @@ class Switch:
         if stream.room > 0:
             for name, subscription in subscriptions.items():
                 if subscription.held < subscription.credit:
-                    self.consumers[name].waits[stream] = None
+                    self.consumers[name].waits[stream] = subscription
 
-    def _push(self, queue: Queue, stream: Stream, now: float) -> None:
+    def _push(self, queue: Queue, stream: Stream, subscription: Subscription, now: float) -> None:
         """Hand the oldest ready message to a stream."""
-        self._put(stream, *self._hold_next(queue, stream.session, now))
+        self._put(stream, *self._hold_next(queue, stream.session, subscription, now))
 
     def _put(self, stream: Stream, number: int, message: Message) -> None:
         stream.room -= message.size
@@ -452,7 +452,7 @@ class Switch:
             return
         waits = self.consumers[queue.name].waits
         if stream not in waits:
-            waits[stream] = None
+            waits[stream] = subscription
             self._offer(queue, now)
 
     # -- queues -------------------------------------------------------------------------------
@@ -933,7 +933,7 @@ class Switch:
             self._emit(now, "subscribed", name, client=session.client)
             for wait in session.waits:
                 if not wait.done:
-                    consumers.waits[wait] = None
+                    consumers.waits[wait] = subscription
             self._offer(queue, now)
         elif credit is not None:
             subscription.credit = credit
@@ -1006,8 +1006,8 @@ class Switch:
             return wait
         self._waits[wait.number] = wait
         self._deadlines.set_end(wait.number, now + timeout)
-        for name in session.subscriptions:
-            self.consumers[name].waits[wait] = None
+        for name, subscription in session.subscriptions.items():
+            self.consumers[name].waits[wait] = subscription
         return wait
 
     def collect(self, wait: TransferWait, *, now: float) -> TransferResult:
@@ -1100,35 +1100,39 @@ class Switch:
         if count >= wait.limit:
             return
         heads = []
-        for name in wait.session.subscriptions:
+        for name, subscription in wait.session.subscriptions.items():
             queue = self.queues.get(name)
             if queue is not None and queue.paused_at is None and (head := queue.head()) is not None:
-                heads.append((head.id, queue))
+                heads.append((head.id, queue, subscription))
         if not heads:
             return
         heapq.heapify(heads)
         room = MAX_BATCH_BYTES - sum(m.size for _, m in wait.resent)
         room -= sum(m.size for m in wait.batch.values())
         while heads and count < wait.limit:
-            queue = heads[0][1]
+            _, queue, subscription = heads[0]
             head = queue.head()
             assert head is not None
             room -= head.size
             if room < 0 and count:
                 return
-            self._hand_over(queue, wait, now)
+            self._hand_over(queue, wait, subscription, now)
             count += 1
             head = queue.head()
             if head is None:
                 heapq.heappop(heads)
             else:
-                heapq.heapreplace(heads, (head.id, queue))
+                heapq.heapreplace(heads, (head.id, queue, subscription))
 
-    def _hand_over(self, queue: Queue, wait: TransferWait, now: float) -> None:
-        number, message = self._hold_next(queue, wait.session, now)
+    def _hand_over(
+        self, queue: Queue, wait: TransferWait, subscription: Subscription, now: float
+    ) -> None:
+        number, message = self._hold_next(queue, wait.session, subscription, now)
         wait.batch[number] = message
 
-    def _hold_next(self, queue: Queue, session: Session, now: float) -> tuple[int, Message]:
+    def _hold_next(
+        self, queue: Queue, session: Session, subscription: Subscription, now: float
+    ) -> tuple[int, Message]:
         """Let the session hold the oldest ready message; returns the delivery number too."""
         message = queue.pop()
         number = self._next_id
@@ -1140,9 +1144,7 @@ class Switch:
         queue.delivered += 1
         self.delivered += 1
         session.held[number] = message
-        subscription = session.subscriptions.get(queue.name)
-        if subscription is not None:
-            subscription.held += 1
+        subscription.held += 1
         if message.expires_at is not None:
             self._deadlines.cancel((Due.EXPIRY, message.id))
         if queue.policy.ack_timeout is not None:
@@ -1157,17 +1159,16 @@ class Switch:
             return
         waits = consumers.waits
         while waits and queue.paused_at is None and queue.head() is not None:
-            wait, _ = waits.popitem(last=False)
+            wait, subscription = waits.popitem(last=False)
             if type(wait) is Stream:
                 # Without room it is out, and ``grant`` brings it back. Without credit, which a
                 # Transfer of its session may have used up, ``_rejoin`` does.
-                subscription = wait.session.subscriptions[queue.name]
                 if wait.room > 0 and subscription.held < subscription.credit:
-                    self._push(queue, wait, now)
+                    self._push(queue, wait, subscription, now)
                     if wait.room > 0 and subscription.held < subscription.credit:
-                        waits[wait] = None
+                        waits[wait] = subscription
             elif not wait.done:
-                self._hand_over(queue, wait, now)  # type: ignore[arg-type]
+                self._hand_over(queue, wait, subscription, now)  # type: ignore[arg-type]
                 wait.done = True
                 self.woken.append(wait)
 
