@@ -343,8 +343,7 @@ class Switch:
             stream.resend = deque((number, session.held[number]) for number in again)
             for wait in session.waits:
                 # An answer may have it under way; only the stream gives it now.
-                for number in again:
-                    wait.batch.pop(number, None)
+                wait.forget(again)
         self._emit(now, "resumed", client=session.client)
         self._fill_stream(stream, now)
         return self._login_result(session), stream
@@ -379,8 +378,8 @@ class Switch:
 
     def take(self, stream: Stream) -> list[Delivery]:
         """What is to be pushed now; afterwards it counts as sent."""
-        batch, stream.batch = stream.batch, []
-        return [delivery_of(m) for number, m in batch if self._holds(number, m)]
+        batch, stream.batch = stream.batch, None
+        return [delivery_of(m) for number, m in batch or () if self._holds(number, m)]
 
     def waiting(self) -> list[Wait]:
         """Everything that waits, streams included."""
@@ -438,8 +437,9 @@ class Switch:
 
     def _put(self, stream: Stream, number: int, message: Message) -> None:
         stream.room -= message.size
-        if not stream.batch:
+        if stream.batch is None:
             self.woken.append(stream)
+            stream.batch = []
         stream.batch.append((number, message))
 
     def _rejoin(self, session: Session, queue: Queue, now: float) -> None:
@@ -1022,7 +1022,7 @@ class Switch:
         if wait.batch:
             self._fill(wait, now)
         self._close(wait, now)
-        given = [*wait.resent, *wait.batch.items()]
+        given = [*wait.resent, *(wait.batch or ())]
         messages = [delivery_of(m) for number, m in given if self._holds(number, m)]
         return TransferResult(
             messages=messages,
@@ -1037,7 +1037,7 @@ class Switch:
         self.advance(now)
         if not wait.session.ended:
             self._close(wait, now)
-            for number, message in wait.batch.items():
+            for number, message in wait.batch or ():
                 if self._holds(number, message):
                     message.delivery_count -= 1
                     self.queues[message.queue].delivered -= 1
@@ -1067,7 +1067,7 @@ class Switch:
             if wait.ordered and not wait.superseded:
                 wait.superseded = True
                 # What it was handed stays with the session: the newer Transfer re-sends it.
-                wait.batch.clear()
+                wait.batch = None
                 wait.resent = ()
                 self._finish(wait)
 
@@ -1086,17 +1086,18 @@ class Switch:
             if room < 0 and resent:
                 break
             resent.append((number, message))
-            # Another answer may have it under way; only this one gives it now.
-            for other in wait.session.waits:
-                other.batch.pop(number, None)
         wait.resent = resent
+        for other in wait.session.waits:
+            # An answer may have it under way; only this one gives it now.
+            other.forget(number for number, _ in resent)
         if len(resent) < len(again):
             # The rest comes with the next Transfer; nothing new may overtake it.
             wait.limit = len(resent)
 
     def _fill(self, wait: TransferWait, now: float) -> None:
         """Hand over ready messages of all its queues, the smallest id first, up to its limit."""
-        count = len(wait.resent) + len(wait.batch)
+        batch = wait.batch or []
+        count = len(wait.resent) + len(batch)
         if count >= wait.limit:
             return
         heads = []
@@ -1108,7 +1109,7 @@ class Switch:
             return
         heapq.heapify(heads)
         room = MAX_BATCH_BYTES - sum(m.size for _, m in wait.resent)
-        room -= sum(m.size for m in wait.batch.values())
+        room -= sum(m.size for _, m in batch)
         while heads and count < wait.limit:
             _, queue, subscription = heads[0]
             head = queue.head()
@@ -1127,8 +1128,9 @@ class Switch:
     def _hand_over(
         self, queue: Queue, wait: TransferWait, subscription: Subscription, now: float
     ) -> None:
-        number, message = self._hold_next(queue, wait.session, subscription, now)
-        wait.batch[number] = message
+        if wait.batch is None:
+            wait.batch = []
+        wait.batch.append(self._hold_next(queue, wait.session, subscription, now))
 
     def _hold_next(
         self, queue: Queue, session: Session, subscription: Subscription, now: float

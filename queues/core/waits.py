@@ -4,7 +4,7 @@ for as long as they last."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .answers import AckResult, ReplyOutcome
@@ -54,9 +54,15 @@ class TransferWait(Wait):
         self.replies: Sequence[ReplyOutcome] = ()
         self.resent: Sequence[tuple[int, Message]] = ()
         """What the session held before, by delivery number; it stays with it in any case."""
-        self.batch: dict[int, Message] = {}
-        """Messages handed to this Transfer by delivery number; undone if it is abandoned."""
+        self.batch: list[tuple[int, Message]] | None = None
+        """Messages handed to this Transfer, by delivery number; undone if it is abandoned."""
         self.superseded = False
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Give no more what it was handed under one of these delivery numbers."""
+        if self.batch:
+            gone = set(numbers)
+            self.batch = [given for given in self.batch if given[0] not in gone]
 
 
 class CallWait(Wait):
@@ -104,6 +110,6 @@ class Stream(Wait):
         """Bytes of payload that may still be pushed; the last message may exceed it."""
         self.resend: deque[tuple[int, Message]] = deque()
         """What the session held before, by delivery number; nothing new goes before it."""
-        self.batch: list[tuple[int, Message]] = []
+        self.batch: list[tuple[int, Message]] | None = None
         """What is to be pushed, by delivery number."""
         self.superseded = False
