@@ -83,19 +83,20 @@ class Deadlines:
             heapq.heappop(heap)
         return None
 
-    def pop(self, now: float) -> Key | None:
-        """Take out one key that is due at ``now``, earliest first, or None."""
+    def pop(self, now: float) -> tuple[float, Key] | None:
+        """Take out one key that is due at ``now``, earliest first, and its time; or None."""
         heap = self._heap
         while heap and heap[0][0] <= now:
-            at, key = heapq.heappop(heap)
+            entry = heapq.heappop(heap)
+            at, key = entry
             if key[0] is _WAIT_ENDS:
                 if key[1] in self._waits:
-                    return key
+                    return entry
                 continue
             when = self._when.get(key)
             if when == at:
                 del self._when[key]
-                return key
+                return entry
             if when is not None and when > at:
                 # It was moved to a later time: what is due before that comes first.
                 heapq.heappush(heap, (when, key))

@@ -193,8 +193,8 @@ class Switch:
         """Apply everything that is due at ``now``."""
         if self._deadlines.earliest > now:
             return
-        while (key := self._deadlines.pop(now)) is not None:
-            due, what = key
+        while (entry := self._deadlines.pop(now)) is not None:
+            at, (due, what) = entry
             if due is Due.WAIT_ENDS:
                 wait = self._waits[what]
                 if not wait.done:
@@ -207,7 +207,7 @@ class Switch:
             elif due is Due.ACK_TIMEOUT:
                 self._give_back(self.messages[what], now, "ack_timeout")
             elif due is Due.LEASE_ENDS:
-                self._end_lease(self.sessions[what], now)
+                self._end_lease(self.sessions[what], at, now)
             elif due is Due.UNDO_ENDS:
                 self._forget_removed(self.undoable[what])
             else:
@@ -281,14 +281,15 @@ class Switch:
             return None
         return self._session(token, now).client
 
-    def _end_lease(self, session: Session, now: float) -> None:
-        """End a session that has been silent for its lease, else look again when it may have been.
+    def _end_lease(self, session: Session, at: float, now: float) -> None:
+        """End a session that had been silent for its lease ``at`` that time, else look again when
+        it may have been.
 
         Nothing is noted when it says something: that is every request.
         """
-        silent_since = now if session.open else session.last_seen
-        if silent_since + session.lease > now:
-            self._deadlines.set((Due.LEASE_ENDS, session.token), silent_since + session.lease)
+        ends = (now if session.open else session.last_seen) + session.lease
+        if ends > at:
+            self._deadlines.set((Due.LEASE_ENDS, session.token), ends)
         elif not session.open:
             self._end_session(session, now, "lease_expired")
 

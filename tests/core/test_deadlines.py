@@ -4,22 +4,29 @@ from queues.core.deadlines import Deadlines, Due
 
 
 @pytest.fixture
-def deadlines() -> Deadlines:
-    return Deadlines()
+def waits() -> set[int]:
+    """Numbers of those that wait."""
+    return set()
+
+
+@pytest.fixture
+def deadlines(waits: set[int]) -> Deadlines:
+    return Deadlines(waits)
 
 
 def popped(deadlines: Deadlines, now: float) -> list[object]:
     """What is due at ``now``, in order."""
     keys = []
-    while (key := deadlines.pop(now)) is not None:
-        keys.append(key[1])
+    while (entry := deadlines.pop(now)) is not None:
+        _, (_, what) = entry
+        keys.append(what)
     return keys
 
 
 def test_nothing_is_due_before_its_time(deadlines: Deadlines) -> None:
     deadlines.set((Due.EXPIRY, 1), 10.0)
     assert deadlines.pop(9.9) is None
-    assert deadlines.pop(10.0) == (Due.EXPIRY, 1)
+    assert deadlines.pop(10.0) == (10.0, (Due.EXPIRY, 1))
     assert deadlines.pop(10.0) is None
 
 
@@ -29,11 +36,41 @@ def test_the_earliest_comes_first(deadlines: Deadlines) -> None:
     assert popped(deadlines, 5.0) == [1, 2, 3]
 
 
-def test_of_one_instant_the_wait_ends_first_and_keys_and_undo_last(deadlines: Deadlines) -> None:
+def test_of_one_instant_the_wait_ends_first_and_keys_and_undo_last(
+    deadlines: Deadlines, waits: set[int]
+) -> None:
     kinds = [Due.KEY_FORGOTTEN, Due.LEASE_ENDS, Due.ACK_TIMEOUT, Due.DELAY_ENDS, Due.EXPIRY]
-    for kind in [Due.UNDO_ENDS, *kinds, Due.WAIT_ENDS]:
+    for kind in [Due.UNDO_ENDS, *kinds]:
         deadlines.set((kind, kind.name), 1.0)
-    assert popped(deadlines, 1.0) == [kind.name for kind in Due]
+    waits.add(7)
+    deadlines.set_end(7, 1.0)
+    assert popped(deadlines, 1.0) == [7, *(kind.name for kind in Due if kind is not Due.WAIT_ENDS)]
+
+
+def test_the_end_of_a_wait_that_is_over_never_comes(deadlines: Deadlines, waits: set[int]) -> None:
+    waits |= {1, 2}
+    for number in waits:
+        deadlines.set_end(number, float(number))
+    waits.remove(1)
+    assert deadlines.next() == 2.0
+    waits.remove(2)
+    assert len(deadlines) == 0
+    assert popped(deadlines, 9.0) == []
+    assert deadlines.next() is None
+
+
+def test_ends_of_waits_that_are_over_take_no_room_for_long(
+    deadlines: Deadlines, waits: set[int]
+) -> None:
+    waits.add(-1)
+    deadlines.set_end(-1, 1e6)
+    deadlines.set((Due.EXPIRY, 1), 1.0)
+    for number in range(10_000):
+        waits.add(number)
+        deadlines.set_end(number, 100.0 + number)
+        waits.remove(number)
+    assert len(deadlines._heap) < 300
+    assert popped(deadlines, 1e6) == [1, -1]
 
 
 def test_moved_to_a_later_time_it_comes_then(deadlines: Deadlines) -> None:

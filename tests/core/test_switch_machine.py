@@ -388,7 +388,7 @@ class SwitchMachine(RuleBasedStateMachine):
         assert {self.model_wait[w] for w in open_now} == set(self.model.streams)
         for real, model in self.streams:
             assert real.superseded == model.superseded
-            assert [number for number, _ in real.batch] == [number for number, _ in model.batch]
+            assert [number for number, _ in real.batch or ()] == [number for number, _ in model.batch]
             if not real.done:
                 assert real.room == model.room
 
@@ -472,7 +472,8 @@ class SwitchMachine(RuleBasedStateMachine):
     def what_is_to_be_pushed_is_held_by_its_session(self) -> None:
         for session in self.switch.sessions.values():
             if session.stream is not None:
-                batch = [n for n, m in session.stream.batch if self.switch._holds(n, m)]
+                batch = session.stream.batch or []
+                batch = [n for n, m in batch if self.switch._holds(n, m)]
                 assert batch == sorted(set(batch))
                 assert set(batch) <= session.held.keys()
 
@@ -517,15 +518,27 @@ class SwitchMachine(RuleBasedStateMachine):
             (Due(kind), wait_number[what] if kind == naive.WAIT_ENDS else what): when
             for when, kind, what in self.model.deadlines()
         }
-        for key, when in deadlines._when.items():
-            if key[0] is Due.LEASE_ENDS and switch.sessions[key[1]].open:
-                continue
-            assert expected.pop(key, None) == when, f"{key} is due at {when}"
+        ends = {
+            key: when
+            for when, key in deadlines._heap
+            if key[0] is Due.WAIT_ENDS and key[1] in switch._waits
+        }
+        due = {**deadlines._when, **ends}
+        for key, when in due.items():
+            if key[0] is Due.LEASE_ENDS:
+                # It is looked at then, and once more if the session has not been silent so long.
+                session = switch.sessions[key[1]]
+                assert when <= expected.pop(key, when)
+                assert session.open or when <= session.last_seen + session.lease
+            elif key[0] is Due.WAIT_ENDS and switch._waits[key[1]].done:
+                assert key not in expected
+            else:
+                assert expected.pop(key, None) == when, f"{key} is due at {when}"
         assert not expected, f"{expected} will never come"
         first = switch.next_deadline()
-        if deadlines._when:
+        if due:
             assert first is not None
-            assert first <= min(deadlines._when.values())
+            assert first <= min(due.values())
         else:
             assert first is None
 
@@ -585,7 +598,7 @@ class SwitchMachine(RuleBasedStateMachine):
 
     @rule(early=st.sampled_from([0.0, 0.0, 0.25]), told=st.booleans())
     def time_passes_to_the_next_deadline(self, early: float, told: bool) -> None:
-        due = min(self.switch._deadlines._when.values(), default=self.now)
+        due = min((when for when, _, _ in self.model.deadlines()), default=self.now)
         self.now = max(self.now, due - early)
         if told:
             self.both("advance")
