@@ -304,9 +304,10 @@ class Model:
     def call_at(self, address: str | None) -> Call | None:
         """The call with that reply address, while somebody waits or its key is remembered."""
         for call in self.calls:
-            waiting = any(w.call is call and not w.done for w in self.call_waits)
-            if call.address == address and (waiting or self.remembered(call)):
-                return call
+            if call.address == address:
+                waiting = any(w.call is call and not w.done for w in self.call_waits)
+                if waiting or self.remembered(call):
+                    return call
         return None
 
     def overdue(self, session: Session, now: float) -> bool:
