@@ -388,7 +388,9 @@ class SwitchMachine(RuleBasedStateMachine):
         assert {self.model_wait[w] for w in open_now} == set(self.model.streams)
         for real, model in self.streams:
             assert real.superseded == model.superseded
-            assert [number for number, _ in real.batch or ()] == [number for number, _ in model.batch]
+            assert [number for number, _ in real.batch or ()] == [
+                number for number, _ in model.batch
+            ]
             if not real.done:
                 assert real.room == model.room
 
