@@ -18,6 +18,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http
 
+from queues.stream.listener import BACKLOG
+
 #: Bytes (or characters) that may wait for the application on one WebSocket, and what each message
 #: counts for beside its own.
 MOST_WAITING = 2**20
@@ -36,8 +38,8 @@ def adapt() -> None:
 class PromptServer(Server):  # type: ignore[misc]
     """Forgets a request or a WebSocket as soon as it is over.
 
-    Daphne's own looks for them once a second. Thousands of them are old by then, which is what
-    makes the cyclic collector stop everybody for long.
+    Daphne's own looks for them once a second. By then thousands of them may have got into the
+    oldest generation of the cyclic collector, which stops everybody while it looks at that.
     """
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Queue[Any] | None:
@@ -94,6 +96,12 @@ class PatientWebSocket(WebSocketProtocol):  # type: ignore[misc]
         # What a class derived from Queue may define; Daphne makes the queue itself.
         application_queue._put, application_queue._get = put_and_pause, get_and_resume
         super().applicationCreateWorked(application_queue)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: N802, N803
+        """See WebSocketProtocol: the connection is closed."""
+        # One whose handshake was no good was never told to Daphne.
+        if hasattr(self, "server"):
+            super().onClose(wasClean, code, reason)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         """See WebSocketProtocol: this is its end, and it leaves nothing to the collector."""
@@ -156,10 +164,11 @@ class QuickRequest(http_protocol.WebRequest):  # type: ignore[misc]
 
     def process(self) -> Any:
         """See WebRequest: all of it has come."""
+        channel, transport = self.channel, self.transport
         processed = super().process()
-        if self.transport is None:
+        if transport is not None and self.transport is None:
             # A WebSocket has taken over; the channel will not hear of the end.
-            self.channel.requests.clear()
+            channel.requests.clear()
         return processed
 
 
@@ -171,12 +180,18 @@ def _accept_one_by_one() -> None:
     """Let connections come in one at a time, between all else that is to be done.
 
     Twisted accepts a hundred at once, and the more the more come: in a storm of them nobody else
-    was served for a second.
+    was served for a second. Those who wait for it wait in the kernel, which has to have room.
     """
+    make: Any = tcp.Port.__init__
     accept: Any = tcp.Port.doRead
+
+    def make_with_room(port: tcp.Port, *args: Any, **kwargs: Any) -> None:
+        make(port, *args, **kwargs)
+        port.backlog = max(port.backlog, BACKLOG)
 
     def accept_one(port: tcp.Port) -> None:
         port.numberAccepts = 1
         accept(port)
 
+    tcp.Port.__init__ = make_with_room  # type: ignore[assignment,method-assign]
     tcp.Port.doRead = accept_one  # type: ignore[method-assign]

@@ -39,12 +39,12 @@ class Deadlines:
     ``cancel`` are O(log n) amortised: entries without a use stay until they surface or outnumber
     the keys.
 
-    The end of a wait is never moved, and has an entry as long as its number is in ``waits``: to
-    cancel it, take it out of there. Where thousands wait their memory is cold, and most of them
-    are answered in time.
+    The end of a wait is never moved, and counts until it comes or the number of the wait leaves
+    ``waits``: there is nothing else to cancel. A wait that is answered in time costs no look-up of
+    a key of its own, whose memory is cold where thousands wait.
     """
 
-    def __init__(self, waits: Collection[int] = ()) -> None:
+    def __init__(self, waits: Collection[int]) -> None:
         self._when: dict[Key, float] = {}
         self._heap: list[tuple[float, Key]] = []
         self._waits = waits

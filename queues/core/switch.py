@@ -106,7 +106,6 @@ from .waits_for import MOST_VISITED_IN_ALL, WaitsFor
 
 #: Looking a member up in its enumeration takes longer than what is done with it.
 _HELD = State.HELD
-_WAIT_ENDS = Due.WAIT_ENDS
 
 
 def _digest(payload: str) -> bytes:
@@ -175,7 +174,7 @@ class Switch:
         self.woken: list[Wait] = []
         """Waits that are done; whoever resumes them empties the list."""
         self._waits: dict[int, Wait] = {}
-        """By number, until they are collected or their time is up."""
+        """By number, until they are answered or left; a Transfer until it is collected."""
         self._deadlines = Deadlines(self._waits)
         self._trace_waits: list[TraceWait] = []
         length = min(Policy().max_length, self.limits.queue_length)
@@ -197,6 +196,7 @@ class Switch:
             at, (due, what) = entry
             if due is Due.WAIT_ENDS:
                 wait = self._waits[what]
+                # A Transfer may have its messages, and wait to be collected.
                 if not wait.done:
                     self._end_wait(wait, now)
             elif due is Due.EXPIRY:
@@ -282,10 +282,11 @@ class Switch:
         return self._session(token, now).client
 
     def _end_lease(self, session: Session, at: float, now: float) -> None:
-        """End a session that had been silent for its lease ``at`` that time, else look again when
-        it may have been.
+        """A lease was to end ``at`` that time: end the session, or look again when it may end.
 
-        Nothing is noted when it says something: that is every request.
+        A sign of life moves no deadline, since every request is one. What was due between ``at``
+        and the end comes first, however late it is now. Without a lease (0) ``close_stream`` ends
+        the session.
         """
         ends = (now if session.open else session.last_seen) + session.lease
         if ends > at:

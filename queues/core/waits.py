@@ -55,7 +55,8 @@ class TransferWait(Wait):
         self.resent: Sequence[tuple[int, Message]] = ()
         """What the session held before, by delivery number; it stays with it in any case."""
         self.batch: list[tuple[int, Message]] | None = None
-        """Messages handed to this Transfer, by delivery number; undone if it is abandoned."""
+        """Messages handed to this Transfer, by delivery number; undone if it is abandoned. None
+        before there is one."""
         self.superseded = False
 
     def forget(self, numbers: Iterable[int]) -> None:
@@ -111,5 +112,5 @@ class Stream(Wait):
         self.resend: deque[tuple[int, Message]] = deque()
         """What the session held before, by delivery number; nothing new goes before it."""
         self.batch: list[tuple[int, Message]] | None = None
-        """What is to be pushed, by delivery number."""
+        """What is to be pushed, by delivery number; None if nothing is."""
         self.superseded = False
