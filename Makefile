@@ -38,8 +38,7 @@ install: $(VENV)/installed
 
 run: install
 	@echo "Message switch on http://127.0.0.1:$(PORT)  (admin pages: 'make admin-user' once, then /admin/)"
-	@exec $(BIN)/daphne -e tcp:$(PORT):interface=127.0.0.1:backlog=4096 --websocket_timeout -1 \
-		switchproject.asgi:application
+	@exec $(BIN)/daphne -p $(PORT) --websocket_timeout -1 switchproject.asgi:application
 
 admin-user: install
 	$(BIN)/python manage.py createsuperuser

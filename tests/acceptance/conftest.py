@@ -82,13 +82,7 @@ class Server:
         """Start the process; wait until it takes requests, if asked to."""
         application = "switchproject.asgi:application"
         arguments = {
-            "daphne": [
-                "-e",
-                f"tcp:{self.port}:interface=127.0.0.1:backlog=4096",
-                "--verbosity",
-                "0",
-                application,
-            ],
+            "daphne": ["-p", str(self.port), "--verbosity", "0", application],
             "uvicorn": [
                 "--host",
                 "127.0.0.1",
