@@ -1,6 +1,6 @@
 """Clients that do not read: what the server keeps for them, and what the others notice.
 
-*Consumer*: it stops reading while 1 GB in messages of 900 kB is offered to its queue of 64; a send
+*Consumer*: it stops reading while 1 GB in messages of 100 kB is offered to its queue of 576; a send
 that finds the queue full is dropped (so the others notice the sender too). *Requests*: 10,000
 operations with answers of 1 MB, of which none is read. *Calls*: the same for calls that a service
 answers.
@@ -40,8 +40,8 @@ CALLERS = 16
 MOST_GROWTH = 64 * 2**20
 LEAST_RATE = 0.8
 
-MESSAGE = 900_000
-LENGTH = 64
+MESSAGE = 100_000
+LENGTH = 576
 OFFERED = 10**9
 #: Bytes offered in a second.
 PACE = 50_000_000
