@@ -747,8 +747,9 @@ class SwitchMachine(RuleBasedStateMachine):
     @rule(data=st.data(), state=st.sampled_from([None, None, *State]), undo_for=undo_times)
     def purge(self, data: st.DataObject, state: State | None, undo_for: float) -> None:
         token = self.sender_token(data)
-        self.both("purge_queue", self.name(data), state, token=token, undo_for=undo_for)
-        self.purged_in_part = self.purged_in_part or state in (State.READY, State.DELAYED)
+        answer = self.both("purge_queue", self.name(data), state, token=token, undo_for=undo_for)
+        if state in (State.READY, State.DELAYED) and isinstance(answer, dict) and answer["purged"]:
+            self.purged_in_part = True
 
     @rule(
         data=st.data(),
