@@ -1,4 +1,5 @@
-"""How long the property tests look: HYPOTHESIS_PROFILE is ci (the default), thorough or mutants."""
+"""How long the property tests look: HYPOTHESIS_PROFILE is ci (the default), thorough or one
+of those for tests/mutants."""
 
 import os
 
@@ -22,9 +23,7 @@ settings.register_profile(
     max_examples=2_500,
     stateful_step_count=80,
 )
-# A mutant is to be found, not explained. Which examples come depends on what else is in the code
-# (Hypothesis tries its constants): far more of them than most mutants need, so that a small change
-# elsewhere lets none escape.
+# A mutant is to be found, not explained.
 settings.register_profile(
     "mutants",
     settings.get_profile("ci"),
@@ -32,4 +31,5 @@ settings.register_profile(
     phases=[Phase.generate],
     report_multiple_bugs=False,
 )
+settings.register_profile("seeded_mutants", settings.get_profile("mutants"), derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

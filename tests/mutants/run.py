@@ -37,6 +37,10 @@ COPIED = (
     RESTARTS,
 )
 PATIENCE = 300.0
+SURVIVES = "SURVIVES"
+#: A mutant that survives is tried with other examples: which ones come depends on the constants in
+#: all of the code, so a change anywhere could let one escape.
+SEEDS = (None, 1, 2, 3)
 FAILED_ASSERTION = re.compile(r"tests/core/\w+\.py:\d+: (AssertionError|assert )")
 
 
@@ -73,12 +77,15 @@ def apply(patch: Path, to: Path) -> str | None:
     return None if done.returncode == 0 else f"does not apply: {done.stderr.strip()[:200]}"
 
 
-def run_test(folder: Path, *tests: str) -> tuple[int | None, str]:
-    """The exit code of pytest (None: out of patience) and its output."""
+def run_test(folder: Path, *tests: str, seed: int | None = None) -> tuple[int | None, str]:
+    """The exit code of pytest (None: out of patience) and its output. With ``seed`` other examples
+    are tried, the same each time."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider"]
+    if seed is not None:
+        command += ["-p", "_hypothesis_pytestplugin", f"--hypothesis-seed={seed}"]
     environment = {
         **os.environ,
-        "HYPOTHESIS_PROFILE": "mutants",
+        "HYPOTHESIS_PROFILE": "mutants" if seed is None else "seeded_mutants",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTEST_ADDOPTS": "",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -102,7 +109,7 @@ def judge(code: int | None, output: str) -> str | None:
     if code is None:
         return f"no end after {PATIENCE:.0f} s"
     if code == 0:
-        return "SURVIVES"
+        return SURVIVES
     if code != 1:
         return f"pytest ended with {code}:\n{output[-2000:]}"
     if not FAILED_ASSERTION.search(output):
@@ -121,7 +128,11 @@ def attempt(patch: Path | None) -> Trial:
             fault = None if code == 0 else f"fails without a patch:\n{output[-4000:]}"
         else:
             test = RESTARTS if patch.stem.startswith("j") else MACHINE
-            fault = apply(patch, folder) or judge(*run_test(folder, test))
+            fault = apply(patch, folder)
+            for seed in SEEDS if fault is None else ():
+                fault = judge(*run_test(folder, test, seed=seed))
+                if fault != SURVIVES:
+                    break
     label = "(no patch)" if patch is None else patch.stem
     return Trial(label, fault, time.perf_counter() - start)
 
