@@ -605,9 +605,10 @@ class SwitchMachine(RuleBasedStateMachine):
         if told:
             self.both("advance")
 
-    @rule(data=st.data(), timed=st.booleans())
-    def time_stands_still(self, data: st.DataObject, timed: bool) -> None:
-        """A server takes a message and shows a sign of life; then much falls due at once."""
+    @rule(data=st.data(), timed=st.booleans(), put_off=st.booleans())
+    def time_stands_still(self, data: st.DataObject, timed: bool, put_off: bool) -> None:
+        """A server takes a message and shows a sign of life, perhaps for the message too; then much
+        falls due at once."""
         self.both("advance")
         server = self.server(data)
         if server is None:
@@ -624,7 +625,7 @@ class SwitchMachine(RuleBasedStateMachine):
         self.both("send", name, Draft(payload="x"))
         self.answer(self.both_wait("transfer", token=token))
         self.now += session.lease * 0.75
-        self.both("touch", token)
+        self.both("touch", token, [m.id for m in session.held.values()] if put_off else [])
         self.both("send", name, Draft(payload="x"))
         self.now += session.lease + 40.0
         self.both("advance")
