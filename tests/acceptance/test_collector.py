@@ -15,13 +15,9 @@ from queues.client import AsyncClient
 
 from .conftest import Server, until
 from .state import State, until_back
-from .wire import Wire
+from .wire import UPGRADE, Wire
 
 VISITS = 50
-UPGRADE = (
-    b"GET /ws/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
 
 
 @pytest.fixture(params=["daphne", "uvicorn"], scope="module")

@@ -23,7 +23,7 @@ from queues.protocol.frames import MAX_FRAME, MSGPACK, length_prefixed
 from . import flooding
 from .conftest import ROOT, SERVERS, Server
 from .state import State, until_back
-from .wire import Wire
+from .wire import UPGRADE, Wire
 
 HEAD = b"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -225,11 +225,7 @@ async def test_a_storm_of_those_who_come_and_go(any_server: Server) -> None:
                     writer.write(HEAD + b'Content-Length: 13\r\n\r\n{"client":"a"')
                 else:
                     _, writer = await asyncio.open_connection("127.0.0.1", any_server.port)
-                    writer.write(
-                        b"GET /ws/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
-                        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-                    )
+                    writer.write(UPGRADE)
                 writer.transport.abort()
 
         await asyncio.gather(*(storm(number) for number in range(50)))

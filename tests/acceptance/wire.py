@@ -7,6 +7,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+#: Asks for a WebSocket.
+UPGRADE = (
+    b"GET /ws/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
 
 @dataclass
 class Answer:
