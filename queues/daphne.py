@@ -171,6 +171,15 @@ class QuickRequest(http_protocol.WebRequest):  # type: ignore[misc]
             channel.requests.clear()
         return processed
 
+    def handle_exception(self, exception: BaseException) -> None:
+        """See WebRequest: the application has failed."""
+        if self._response_started:
+            # It can be told no more, only be seen. Daphne's own raises, and with that its look for
+            # what has failed is over for ever.
+            self.transport.loseConnection()
+        else:
+            super().handle_exception(exception)
+
 
 def _size(message: dict[str, Any]) -> int:
     return len(message.get("bytes") or message.get("text") or "") + OVERHEAD

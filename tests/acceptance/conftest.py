@@ -47,11 +47,18 @@ class Server:
     """A switch in a process of its own."""
 
     def __init__(
-        self, state_dir: Path, kind: str = KIND, *, through: str = "", **settings: str
+        self,
+        state_dir: Path,
+        kind: str = KIND,
+        *,
+        through: str = "",
+        application: str = "switchproject.asgi:application",
+        **settings: str,
     ) -> None:
         """``through`` is a module that runs the server's, ``settings`` are variables of its
         environment."""
         self.kind = kind
+        self._application = application
         self._modules = [through, kind] if through else [kind]
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -80,7 +87,7 @@ class Server:
 
     def start(self, *, wait: bool = True) -> None:
         """Start the process; wait until it takes requests, if asked to."""
-        application = "switchproject.asgi:application"
+        application = self._application
         arguments = {
             "daphne": ["-p", str(self.port), "--verbosity", "0", application],
             "uvicorn": [

@@ -44,6 +44,22 @@ def test_a_server_serves_protocol_pages_and_static_files(kind: str, tmp_path: Pa
     assert "Traceback" not in server.log
 
 
+@pytest.mark.parametrize("kind", SERVERS)
+def test_an_answer_that_breaks_off_with_an_error_ends_and_is_told(
+    kind: str, tmp_path: Path
+) -> None:
+    server = Server(tmp_path, kind, application="tests.acceptance.failing:application")
+    server.start()
+    try:
+        # Daphne once looked no more after the first.
+        for told in (1, 2):
+            with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+                get(server.port, "/fails")
+            until(lambda: server.log.count("RuntimeError: It fails.") == told, "it is told")  # noqa: B023
+    finally:
+        server.stop()
+
+
 def test_a_second_process_on_the_same_address_refuses(stack: ExitStack, tmp_path: Path) -> None:
     """Both listen on one port, as two workers of a server do."""
     listener = stack.enter_context(socket.socket())
