@@ -86,6 +86,11 @@ class Worker:
             self._stop_with_daphne()
         if "granian._signals" in sys.modules:
             self._find_granian()
+        if "uvicorn.server" in sys.modules:
+            # It loads its protocols after the application.
+            from queues import uvicorn
+
+            uvicorn.adapt()
 
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""

@@ -74,13 +74,13 @@ class StreamConsumer(AsyncConsumer):
     ) -> None:
         main = asyncio.current_task()
         assert main is not None
-        awake = asyncio.Event()
+        awake = _Bell()
         caught_up = asyncio.Event()
         patience: asyncio.TimerHandle | None = None
 
         def wake() -> None:
             nonlocal patience
-            awake.set()
+            awake.ring()
             if peer.closed is not None and patience is None:
                 # One that does not read may block the last words too.
                 loop = asyncio.get_running_loop()
@@ -124,12 +124,33 @@ class StreamConsumer(AsyncConsumer):
                 patience.cancel()
 
 
-async def _send(peer: Peer, codec: Codec, awake: asyncio.Event, send: Any) -> SwitchError | None:
+class _Bell:
+    """Wakes the one task that waits for it.
+
+    An ``asyncio.Event`` looks for the running loop at each wait, which under Python 3.11 asks the
+    system for the number of the process.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._rung = self._loop.create_future()
+
+    def ring(self) -> None:
+        """Wake it, or let its next wait be none."""
+        if not self._rung.done():
+            self._rung.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait until it has been rung since the last wait."""
+        await self._rung
+        self._rung = self._loop.create_future()
+
+
+async def _send(peer: Peer, codec: Codec, awake: _Bell, send: Any) -> SwitchError | None:
     """Send what the peer has to say, whenever it has; why the connection is to be closed then."""
     closed = None
     while closed is None:
         await awake.wait()
-        awake.clear()
         closed = peer.closed  # of what is taken now: more is said if it closes while we send
         for frame in peer.data_to_send():
             try:
