@@ -18,7 +18,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http
 
-from queues.stream.listener import BACKLOG
+from queues.stream.accepting import BACKLOG, Accepting
 
 #: Bytes (or characters) that may wait for the application on one WebSocket, and what each message
 #: counts for beside its own.
@@ -26,13 +26,13 @@ MOST_WAITING = 2**20
 OVERHEAD = 500
 
 
-def adapt() -> None:
+def adapt(accepting: Accepting) -> None:
     """Change it for this process."""
     CommandLineInterface.server_class = PromptServer
     WebSocketFactory.protocol = PatientWebSocket
     http.HTTPChannel = PatientChannel  # type: ignore[misc]
     http_protocol.WebRequest = QuickRequest
-    _accept_one_by_one()
+    _accept_one_by_one(accepting)
 
 
 class PromptServer(Server):  # type: ignore[misc]
@@ -185,8 +185,8 @@ def _size(message: dict[str, Any]) -> int:
     return len(message.get("bytes") or message.get("text") or "") + OVERHEAD
 
 
-def _accept_one_by_one() -> None:
-    """Let connections come in one at a time, between all else that is to be done.
+def _accept_one_by_one(accepting: Accepting) -> None:
+    """Let connections come in one at a time, in turns with those to other sockets.
 
     Twisted accepts a hundred at once, and the more the more come: in a storm of them nobody else
     was served for a second. Those who wait for it wait in the kernel, which has to have room.
@@ -199,8 +199,9 @@ def _accept_one_by_one() -> None:
         port.backlog = max(port.backlog, BACKLOG)
 
     def accept_one(port: tcp.Port) -> None:
-        port.numberAccepts = 1
-        accept(port)
+        if accepting.may(port):
+            port.numberAccepts = 1
+            accept(port)
 
     tcp.Port.__init__ = make_with_room  # type: ignore[assignment,method-assign]
     tcp.Port.doRead = accept_one  # type: ignore[method-assign]

@@ -26,6 +26,7 @@ from queues.engines import running_engine, start_engine
 from queues.engines.intake import IntakeLimits
 from queues.engines.journal import JournalMode
 from queues.engines.store import StoreRefused
+from queues.stream.accepting import Accepting
 from queues.stream.listener import Listener
 
 logger = logging.getLogger("queues.worker")
@@ -73,6 +74,7 @@ class Worker:
         self._journal = journal
         self._intake = intake
         self._addresses = addresses
+        self._accepting = Accepting()
         self._listener: Listener | None = None
         self._listening: asyncio.Future[None] | None = None
         self._requests: set[asyncio.Task[Any]] = set()
@@ -177,7 +179,7 @@ class Worker:
             _tune_collector()
             engine.intake.streams.rest = self._rest
         if self._listener is None:
-            self._listener = Listener(self._addresses())
+            self._listener = Listener(self._addresses(), self._accepting)
             task = asyncio.ensure_future(self._listen(self._listener))
             self._listening = task
 
@@ -220,7 +222,7 @@ class Worker:
         add("before", "shutdown", stopped)
         # Once its loop runs, which is a little later.
         reactor.callWhenRunning(reactor.callLater, 0, self._start)
-        daphne.adapt()
+        daphne.adapt(self._accepting)
 
     def _find_granian(self) -> None:
         """Keep the event that granian makes for a worker once it has imported the application.

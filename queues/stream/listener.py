@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import logging
 import os
 import socket
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from queues.core.errors import InvalidRequest, PayloadTooLarge, SwitchError
@@ -29,14 +28,9 @@ from queues.protocol.frames import (
 )
 from queues.protocol.reading import ReadingProtocol, notice_dead_host
 
+from .accepting import Accepting, AcceptingSocket
 from .peer import Peer
 
-logger = logging.getLogger("queues.stream")
-
-#: Connections that the kernel keeps until they are accepted.
-BACKLOG = 4_096
-#: Connections that are accepted in one turn of the loop.
-ACCEPTED_AT_ONCE = 1
 #: Seconds for a client's first frame to be complete.
 PATIENCE = 60.0
 #: Seconds that a client has to read the last words to it and to close.
@@ -46,56 +40,50 @@ CLOSE_TIME = 1.0
 class Listener:
     """Serves the addresses ``unix:///path`` and ``tcp://host:port``."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    def __init__(self, addresses: Sequence[str], accepting: Accepting) -> None:
+        self._accepting = accepting
         self._addresses = [parse_address(address) for address in addresses]
-        self._servers: list[asyncio.Server] = []
+        self._sockets: list[AcceptingSocket] = []
         self._paths: list[Path] = []
         self._connections: set[_Connection] = set()
 
     async def start(self) -> None:
         """Listen on all addresses. Raises OSError, saying which is taken."""
-        loop = asyncio.get_running_loop()
         for address in self._addresses:
             if isinstance(address, Path):
-                listening = _bind_unix(address)
+                bound = [_bind_unix(address)]
                 self._paths.append(address)
-                server = await loop.create_unix_server(
-                    self._connection, sock=listening, backlog=ACCEPTED_AT_ONCE
-                )
             else:
-                host, port = address
-                server = await loop.create_server(
-                    self._connection, host, port, backlog=ACCEPTED_AT_ONCE
-                )
-            self._servers.append(server)
-            for each in server.sockets:
-                # A loop accepts at once as many as it lets wait, and nobody is served meanwhile:
-                # let more wait than it knows of.
-                with socket.socket(fileno=os.dup(each.fileno())) as listening:
-                    listening.listen(BACKLOG)
+                bound = await _bind_tcp(*address)
+            self._sockets += [
+                AcceptingSocket(each, self._connection, self._accepting) for each in bound
+            ]
 
     def stop(self) -> None:
         """Listen no more. Clients hear from the engine that it stops."""
-        for server in self._servers:
-            server.close()
+        for each in self._sockets:
+            each.close()
         for connection in list(self._connections):
             connection.close_if_silent()
         for path in self._paths:
             with contextlib.suppress(OSError):
                 path.unlink()
-        self._servers.clear()
+        self._sockets.clear()
         self._paths.clear()
 
-    def _connection(self) -> _Connection:
-        return _Connection(self._connections)
+    def _connection(self, address: Any) -> _Connection:
+        # Unix sockets have none.
+        source = address[0] if isinstance(address, tuple) else ""
+        return _Connection(self._connections, source)
 
 
 class _Connection(ReadingProtocol):
     """One client on a plain socket."""
 
-    def __init__(self, connections: set[_Connection]) -> None:
+    def __init__(self, connections: set[_Connection], source: str) -> None:
         super().__init__()
         self._connections = connections
+        self._source = source
         self._loop = asyncio.get_running_loop()
         self._framing = LengthPrefixed(MAX_FRAME)
         self._peer: Peer | None = None
@@ -109,7 +97,6 @@ class _Connection(ReadingProtocol):
         self._kept = 0
         self._engine: Engine | None = None
         """What has let it in."""
-        self._source = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
@@ -118,9 +105,6 @@ class _Connection(ReadingProtocol):
         self._connections.add(self)
         self._transport.set_write_buffer_limits(high=2**26)  # the peer bounds what is unread
         notice_dead_host(transport.get_extra_info("socket"))
-        address = transport.get_extra_info("peername")
-        # Unix sockets have none.
-        self._source = address[0] if isinstance(address, tuple) else ""
         engine = get_engine()
         try:
             engine.intake.connect(self._source, engine.now())
@@ -245,6 +229,29 @@ def parse_address(address: str) -> Path | tuple[str, int]:
     if parts.scheme == "tcp" and parts.hostname and parts.port and not parts.path:
         return parts.hostname, parts.port
     raise ValueError(f"{address!r} is neither unix:///path nor tcp://host:port.")
+
+
+async def _bind_tcp(host: str, port: int) -> list[socket.socket]:
+    """A socket at each address that the host has. Raises OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    with contextlib.ExitStack() as stack:
+        sockets = []
+        for family, kind, protocol, _, address in found:
+            # asyncio turns Nagle's algorithm off where it sees that the protocol is TCP.
+            bound = stack.enter_context(socket.socket(family, kind, protocol))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                bound.bind(address)
+            except OSError as error:
+                what = f"tcp://{host}:{port}: {os.strerror(error.errno or 0)}"
+                raise OSError(error.errno, what) from error
+            sockets.append(bound)
+        stack.pop_all()
+    return sockets
 
 
 def _bind_unix(path: Path) -> socket.socket:
