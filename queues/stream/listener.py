@@ -31,6 +31,8 @@ from queues.protocol.reading import ReadingProtocol, notice_dead_host
 from .accepting import Accepting, AcceptingSocket
 from .peer import Peer
 
+#: A name may stand for an address of IPv6 where there is no IPv6.
+NO_SUCH_ADDRESS = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 #: Seconds for a client's first frame to be complete.
 PATIENCE = 60.0
 #: Seconds that a client has to read the last words to it and to close.
@@ -232,26 +234,38 @@ def parse_address(address: str) -> Path | tuple[str, int]:
 
 
 async def _bind_tcp(host: str, port: int) -> list[socket.socket]:
-    """A socket at each address that the host has. Raises OSError."""
+    """A socket at each address that the host has here. Raises OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
-    with contextlib.ExitStack() as stack:
-        sockets = []
-        for family, kind, protocol, _, address in found:
-            # asyncio turns Nagle's algorithm off where it sees that the protocol is TCP.
-            bound = stack.enter_context(socket.socket(family, kind, protocol))
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                bound.bind(address)
-            except OSError as error:
-                what = f"tcp://{host}:{port}: {os.strerror(error.errno or 0)}"
-                raise OSError(error.errno, what) from error
-            sockets.append(bound)
-        stack.pop_all()
-    return sockets
+    sockets: list[socket.socket] = []
+    error: OSError | None = None
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        try:
+            sockets.append(_bound(family, kind, protocol, address))
+        except OSError as refused:
+            error = refused
+            if refused.errno not in NO_SUCH_ADDRESS:
+                break
+    if error is None or (sockets and error.errno in NO_SUCH_ADDRESS):
+        return sockets
+    for each in sockets:
+        each.close()
+    raise OSError(error.errno, f"tcp://{host}:{port}: {os.strerror(error.errno or 0)}") from error
+
+
+def _bound(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+    # asyncio turns Nagle's algorithm off where it sees that the protocol is TCP.
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _bind_unix(path: Path) -> socket.socket:
