@@ -176,7 +176,11 @@ class QuickRequest(http_protocol.WebRequest):  # type: ignore[misc]
         if self._response_started:
             # It can be told no more, only be seen. Daphne's own raises, and with that its look for
             # what has failed is over for ever.
-            self.transport.loseConnection()
+            if self.transport is None:
+                # HTTP/2, where the answer would seem to be complete.
+                self.channel.abortConnection()
+            else:
+                self.channel.loseConnection()
         else:
             super().handle_exception(exception)
 
@@ -196,7 +200,7 @@ def _accept_one_by_one(accepting: Accepting) -> None:
 
     def make_with_room(port: tcp.Port, *args: Any, **kwargs: Any) -> None:
         make(port, *args, **kwargs)
-        port.backlog = max(port.backlog, BACKLOG)
+        port.backlog = max(port.backlog or 0, BACKLOG)
 
     def accept_one(port: tcp.Port) -> None:
         if accepting.may(port):

@@ -6,8 +6,10 @@ from typing import Any
 
 from uvicorn.protocols.websockets import websockets_sansio_impl
 
-#: Messages of one WebSocket that may wait for the application before nothing more is read.
+#: Messages of one WebSocket that may wait for the application before nothing more is read,
 MOST_WAITING = 4
+#: and the bytes of one that is enough alone.
+LARGE = 2**16
 
 
 def adapt() -> None:
@@ -20,7 +22,13 @@ def adapt() -> None:
     receive_and_stop = protocol.send_receive_event_to_app
 
     def receive(self: Any) -> None:
-        if self.read_paused or self.queue.qsize() >= MOST_WAITING - 1:
+        # Up to 0.49 the message is one piece.
+        parts = [self.bytes] if hasattr(self, "bytes") else self.frames
+        if (
+            self.read_paused
+            or sum(map(len, parts)) >= LARGE
+            or self.queue.qsize() >= MOST_WAITING - 1
+        ):
             receive_and_stop(self)
         else:
             # It takes reading for stopped.

@@ -89,10 +89,11 @@ class Worker:
         if "granian._signals" in sys.modules:
             self._find_granian()
         if "uvicorn.server" in sys.modules:
-            # It loads its protocols after the application.
-            from queues import uvicorn
+            # What it loads, and whether it has that at all, depends on its version.
+            with suppress(ImportError):
+                from queues import uvicorn
 
-            uvicorn.adapt()
+                uvicorn.adapt()
 
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""

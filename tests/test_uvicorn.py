@@ -10,7 +10,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 
 from queues import uvicorn
-from queues.uvicorn import MOST_WAITING
+from queues.uvicorn import LARGE, MOST_WAITING
 
 
 class Transport:
@@ -45,7 +45,11 @@ def connection() -> WebSocketsSansIOProtocol:
 
 
 def comes(protocol: WebSocketsSansIOProtocol, message: bytes) -> Transport:
-    protocol.frames = [message]
+    # Of older versions, and of newer ones.
+    if hasattr(protocol, "bytes"):
+        protocol.bytes = message
+    else:
+        protocol.frames = [message]
     protocol.send_receive_event_to_app()
     transport: object = protocol.transport
     assert isinstance(transport, Transport)
@@ -70,4 +74,15 @@ async def test_it_stops_reading_when_many_wait_until_none_does() -> None:
         await protocol.receive()
         assert not transport.reading
     assert await protocol.receive() == {"type": "websocket.receive", "bytes": b"last"}
+    assert transport.reading
+
+
+async def test_it_stops_reading_when_one_large_message_waits() -> None:
+    protocol = connection()
+    assert comes(protocol, b"x" * (LARGE - 1)).reading
+    transport = comes(protocol, b"x" * LARGE)
+    assert not transport.reading
+    await protocol.receive()
+    assert not transport.reading
+    await protocol.receive()
     assert transport.reading

@@ -25,17 +25,20 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class Accepting:
     """Which of a loop's listening sockets may accept now.
 
-    Sockets on which connections wait are told so by the loop in each turn, in the same order: who
-    was refused comes before the others in the next.
+    Sockets on which connections wait are told so by the loop in each turn, and always in the same
+    order: who has accepted comes after those who have been refused since.
     """
 
     def __init__(self) -> None:
         self._rest = 0
         """Turns, with this one, in which nobody may."""
         self._scheduled = False
-        self._first: set[object] = set()
-        """Those who were refused when somebody might the last time."""
         self._refused: set[object] = set()
+        """Who has asked since the last time that somebody might."""
+        self._first: set[object] = set()
+        """Those of them before who may now; anybody if there are none."""
+        self._served: set[object] = set()
+        """Who has accepted since all who wait have."""
 
     def may(self, who: object) -> bool:
         """Whether ``who`` may accept one connection; if not, it is to ask again in the next turn.
@@ -49,37 +52,41 @@ class Accepting:
             self._refused.add(who)
             return False
         self._rest = EVERY
+        self._served.add(who)
         return True
 
     def _next(self) -> None:
         if self._rest > 1:
             self._rest -= 1
             asyncio.get_running_loop().call_soon(self._next)
-        else:
-            # Who was refused and asks no more keeps the others back for one turn, not longer.
-            self._first, self._refused = self._refused, set()
-            self._rest = 0
-            self._scheduled = False
+            return
+        # Who was refused and asks no more keeps the others back for one turn, not longer.
+        self._first = self._refused - self._served
+        if not self._first:
+            self._served.clear()
+            self._first = self._refused
+        self._refused = set()
+        self._rest = 0
+        self._scheduled = False
 
 
 class AcceptingSocket:
-    """Listens on a socket that is ``bound``. ``connection`` makes the protocol for a client, by the
-    address that it comes from."""
+    """Accepts what comes to a socket that listens. ``connection`` makes the protocol for a client,
+    by the address that it comes from."""
 
     def __init__(
         self,
-        bound: socket.socket,
+        listening: socket.socket,
         connection: Callable[[Any], asyncio.BaseProtocol],
         accepting: Accepting,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._socket = bound
+        self._socket = listening
         self._accepting = accepting
         self._connection = connection
         self._tasks: set[asyncio.Task[Any]] = set()
         self._retry: asyncio.TimerHandle | None = None
-        bound.settimeout(0)
-        bound.listen(BACKLOG)
+        listening.settimeout(0)
         self._start()
 
     def _start(self) -> None:

@@ -28,7 +28,7 @@ from queues.protocol.frames import (
 )
 from queues.protocol.reading import ReadingProtocol, notice_dead_host
 
-from .accepting import Accepting, AcceptingSocket
+from .accepting import BACKLOG, Accepting, AcceptingSocket
 from .peer import Peer
 
 #: A name may stand for an address of IPv6 where there is no IPv6.
@@ -48,21 +48,26 @@ class Listener:
         self._sockets: list[AcceptingSocket] = []
         self._paths: list[Path] = []
         self._connections: set[_Connection] = set()
+        self._stopped = False
 
     async def start(self) -> None:
         """Listen on all addresses. Raises OSError, saying which is taken."""
         for address in self._addresses:
             if isinstance(address, Path):
-                bound = [_bind_unix(address)]
+                listening = [_listen_unix(address)]
                 self._paths.append(address)
             else:
-                bound = await _bind_tcp(*address)
+                listening = await _listen_tcp(*address)
             self._sockets += [
-                AcceptingSocket(each, self._connection, self._accepting) for each in bound
+                AcceptingSocket(each, self._connection, self._accepting) for each in listening
             ]
+            if self._stopped:
+                self.stop()
+                return
 
     def stop(self) -> None:
         """Listen no more. Clients hear from the engine that it stops."""
+        self._stopped = True
         for each in self._sockets:
             each.close()
         for connection in list(self._connections):
@@ -109,6 +114,7 @@ class _Connection(ReadingProtocol):
         notice_dead_host(transport.get_extra_info("socket"))
         engine = get_engine()
         try:
+            engine.check()  # one that has stopped tells nobody any more
             engine.intake.connect(self._source, engine.now())
         except SwitchError as error:
             # It has not said yet how it speaks.
@@ -233,42 +239,46 @@ def parse_address(address: str) -> Path | tuple[str, int]:
     raise ValueError(f"{address!r} is neither unix:///path nor tcp://host:port.")
 
 
-async def _bind_tcp(host: str, port: int) -> list[socket.socket]:
+async def _listen_tcp(host: str, port: int) -> list[socket.socket]:
     """A socket at each address that the host has here. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
     sockets: list[socket.socket] = []
     error: OSError | None = None
-    for family, kind, protocol, _, address in dict.fromkeys(found):
-        try:
-            sockets.append(_bound(family, kind, protocol, address))
-        except OSError as refused:
-            error = refused
-            if refused.errno not in NO_SUCH_ADDRESS:
-                break
-    if error is None or (sockets and error.errno in NO_SUCH_ADDRESS):
-        return sockets
-    for each in sockets:
-        each.close()
-    raise OSError(error.errno, f"tcp://{host}:{port}: {os.strerror(error.errno or 0)}") from error
-
-
-def _bound(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
-    # asyncio turns Nagle's algorithm off where it sees that the protocol is TCP.
-    bound = socket.socket(family, kind, protocol)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            try:
+                sockets.append(_listen(family, kind, protocol, address))
+            except OSError as refused:
+                if refused.errno not in NO_SUCH_ADDRESS:
+                    raise
+                error = refused
+        if error is not None and not sockets:
+            raise error
+    except OSError as refused:
+        for each in sockets:
+            each.close()
+        raise OSError(refused.errno, f"tcp://{host}:{port}: {refused.strerror}") from refused
+    return sockets
+
+
+def _listen(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+    # asyncio turns Nagle's algorithm off where it sees that the protocol is TCP.
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind(address)
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
     except OSError:
-        bound.close()
+        listening.close()
         raise
-    return bound
+    return listening
 
 
-def _bind_unix(path: Path) -> socket.socket:
+def _listen_unix(path: Path) -> socket.socket:
     """A socket at ``path`` that only its owner may use; one that nobody serves is replaced."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(path.stat().st_mode) and not _is_served(path):
@@ -277,6 +287,7 @@ def _bind_unix(path: Path) -> socket.socket:
     before = os.umask(0o177)
     try:
         listening.bind(str(path))
+        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise OSError(error.errno, f"unix://{path}: {os.strerror(error.errno or 0)}") from error

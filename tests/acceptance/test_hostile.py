@@ -127,6 +127,7 @@ async def test_requests_and_frames_that_never_end(any_server: Server) -> None:
                 wire = await Wire.open(raw_tcp(any_server))
                 wire.writer.write((100_000).to_bytes(4, "big") + b"\x81")
             slow.append(wire)
+        print(f"{any_server.kind}: while 600 come {await others.slowest()}")
         for _ in range(5):
             for number, wire in enumerate(slow):
                 with suppress(OSError):

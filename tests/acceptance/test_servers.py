@@ -54,10 +54,47 @@ def test_an_answer_that_breaks_off_with_an_error_ends_and_is_told(
         # Daphne once looked no more after the first.
         for told in (1, 2):
             with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
-                get(server.port, "/fails")
+                get(server.port, "/fails/9")
             until(lambda: server.log.count("RuntimeError: It fails.") == told, "it is told")  # noqa: B023
     finally:
         server.stop()
+
+
+def test_an_answer_that_breaks_off_unread_ends_under_daphne(tmp_path: Path) -> None:
+    server = Server(tmp_path, "daphne", application="tests.acceptance.failing:application")
+    server.start()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    try:
+        connection.request("GET", f"/fails/{2**24}")
+        answer = connection.getresponse()
+        # Until then the server cannot write it out, and has stopped asking for more.
+        until(lambda: "RuntimeError: It fails." in server.log, "it is told")
+        with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+            answer.read()
+    finally:
+        connection.close()
+        server.stop()
+
+
+def test_daphne_takes_a_socket_that_listens(stack: ExitStack, tmp_path: Path) -> None:
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    port = listener.getsockname()[1]
+    listener.set_inheritable(True)
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "daphne", "--fd", str(listener.fileno())),
+            "switchproject.asgi:application",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "SWITCH_STATE_DIR": str(tmp_path)},
+        pass_fds=[listener.fileno()],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert get(port, "/healthz") == (200, b"ok\n")
+    finally:
+        server.terminate()
+        server.wait(15)
 
 
 def test_a_second_process_on_the_same_address_refuses(stack: ExitStack, tmp_path: Path) -> None:

@@ -6,10 +6,14 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from queues.engines import install
+from queues.engines.memory import MemoryEngine
+from queues.protocol.frames import JSON
 from queues.stream.accepting import Accepting
 from queues.stream.listener import Listener
 
@@ -69,3 +73,47 @@ async def test_a_host_that_is_elsewhere_is_named(found: Found) -> None:
     found([entry(("192.0.2.1", 1))])
     with pytest.raises(OSError, match="tcp://name:1: Cannot assign requested address"):
         await Listener(["tcp://name:1"], Accepting()).start()
+
+
+async def test_a_host_that_is_not_known_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def getaddrinfo(*_: object, **__: object) -> list[Any]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    with pytest.raises(OSError, match="tcp://name:1: Name or service not known"):
+        await Listener(["tcp://name:1"], Accepting()).start()
+
+
+async def test_one_that_is_stopped_while_it_looks_for_the_host_listens_nowhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, second = free(), tmp_path / "switch.sock"
+
+    async def getaddrinfo(*_: object, **__: object) -> list[Any]:
+        listener.stop()
+        return [entry(first)]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    listener = Listener(["tcp://name:1", f"unix://{second}"], Accepting())
+    await listener.start()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(first)
+    assert not second.exists()
+
+
+async def test_who_comes_while_the_switch_stops_is_told(tmp_path: Path) -> None:
+    engine = MemoryEngine()
+    install(engine)
+    listener = Listener([f"unix://{tmp_path / 'switch.sock'}"], Accepting())
+    await listener.start()
+    engine.close()
+    try:
+        async with asyncio.timeout(10):
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "switch.sock"))
+            said = await reader.read()
+    finally:
+        listener.stop()
+        install(None)
+    writer.close()
+    last: Any = JSON.read_anything(said[4:].decode())
+    assert last["closing"]["code"] == "shutting_down"
