@@ -75,7 +75,7 @@ class StreamConsumer(AsyncConsumer):
         main = asyncio.current_task()
         assert main is not None
         awake = _Bell()
-        caught_up = asyncio.Event()
+        caught_up = _Bell()
         patience: asyncio.TimerHandle | None = None
 
         def wake() -> None:
@@ -87,7 +87,7 @@ class StreamConsumer(AsyncConsumer):
                 patience = loop.call_later(CLOSE_TIME, sender.cancel)
 
         # Daphne sends no larger messages than it reads.
-        peer = Peer(engine, codec, wake, caught_up.set, MAX_WEBSOCKET_FRAME, source)
+        peer = Peer(engine, codec, wake, caught_up.ring, MAX_WEBSOCKET_FRAME, source)
         sender = asyncio.create_task(_send(peer, codec, awake, send))
 
         def sent(_: object) -> None:
@@ -103,11 +103,9 @@ class StreamConsumer(AsyncConsumer):
                 data = message.get("bytes")
                 peer.receive(message["text"] if data is None else data)
                 while peer.is_behind:
-                    caught_up.clear()
                     await caught_up.wait()
             peer.finish()
             while peer.closed is None:
-                caught_up.clear()
                 await caught_up.wait()
         except asyncio.CancelledError:
             if not sender.done():
