@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from django.conf import settings
+from msgspec.structs import replace
 
 from queues.core.answers import (
     Diagnostics,

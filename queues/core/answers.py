@@ -6,8 +6,9 @@ All times are seconds since the epoch unless a field says otherwise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from .events import Event
 from .messages import Delivery, Failure, State
@@ -19,8 +20,7 @@ Caller = Literal["waiting", "gone", "none"]
 QueueKind = Literal["persistent", "transient"]
 
 
-@dataclass(slots=True, kw_only=True)
-class LoginResult:
+class LoginResult(Struct, kw_only=True):
     """A session. ``session`` is its secret token; ``lease`` is in seconds."""
 
     session: str
@@ -31,24 +31,21 @@ class LoginResult:
     that database. While it is the same, no key was forgotten before its time."""
 
 
-@dataclass(slots=True, kw_only=True)
-class QueueCreated:
+class QueueCreated(Struct, kw_only=True):
     """The name of a queue that now exists; ``created`` is false when it did before."""
 
     name: str
     created: bool
 
 
-@dataclass(slots=True, kw_only=True)
-class SendResult:
+class SendResult(Struct, kw_only=True):
     """The id of the message; ``created`` is false when its key had been used before."""
 
     id: int
     created: bool
 
 
-@dataclass(slots=True, kw_only=True)
-class SendOutcome:
+class SendOutcome(Struct, kw_only=True):
     """What became of one message of a batch: a SendResult, or the ``code`` and ``detail`` of its
     refusal."""
 
@@ -58,8 +55,7 @@ class SendOutcome:
     detail: str | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class AckResult:
+class AckResult(Struct, kw_only=True):
     """What ``ack`` did with each id. ``unknown`` is no error: it may have been acked before."""
 
     acked: list[int]
@@ -67,8 +63,7 @@ class AckResult:
     not_held: list[int]
 
 
-@dataclass(slots=True, kw_only=True)
-class NackResult:
+class NackResult(Struct, kw_only=True):
     """What ``nack`` did with each id."""
 
     released: list[int]
@@ -76,8 +71,7 @@ class NackResult:
     not_held: list[int]
 
 
-@dataclass(slots=True, kw_only=True)
-class TouchResult:
+class TouchResult(Struct, kw_only=True):
     """What ``touch`` did with each id."""
 
     touched: list[int]
@@ -85,16 +79,14 @@ class TouchResult:
     not_held: list[int]
 
 
-@dataclass(slots=True, kw_only=True)
-class ReplyResult:
+class ReplyResult(Struct, kw_only=True):
     """The id of the response, or None and why nobody gets it. The request is acked either way."""
 
     id: int | None
     state: Literal["caller_gone", "no_reply_to", "unknown"] | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class ReplyOutcome:
+class ReplyOutcome(Struct, kw_only=True):
     """What became of one of the replies that a Transfer carried: a ReplyResult, or the ``code``
     and ``detail`` of its refusal."""
 
@@ -105,8 +97,7 @@ class ReplyOutcome:
     detail: str | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class TransferResult:
+class TransferResult(Struct, kw_only=True):
     """What a Transfer hands over, and what became of its acks and replies."""
 
     messages: list[Delivery]
@@ -118,8 +109,7 @@ class TransferResult:
     replies: Sequence[ReplyOutcome] = ()
 
 
-@dataclass(slots=True, kw_only=True)
-class UndoInfo:
+class UndoInfo(Struct, kw_only=True):
     """What a purge or a destruction has removed and may still be restored."""
 
     id: int
@@ -130,24 +120,21 @@ class UndoInfo:
     until: float
 
 
-@dataclass(slots=True, kw_only=True)
-class PurgeResult:
+class PurgeResult(Struct, kw_only=True):
     """How many messages were dropped, and how to get them back if that was asked for."""
 
     purged: int
     undo: UndoInfo | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class RequeueResult:
+class RequeueResult(Struct, kw_only=True):
     """How many held messages were taken from their holders, and how many ids were not held."""
 
     requeued: int
     not_held: int
 
 
-@dataclass(slots=True, kw_only=True)
-class ReplayResult:
+class ReplayResult(Struct, kw_only=True):
     """How many dead messages are ready again, how many ids were not dead in this queue, and how
     many stay dead because the queue is full."""
 
@@ -156,8 +143,7 @@ class ReplayResult:
     no_room: int
 
 
-@dataclass(slots=True, kw_only=True)
-class QueueInfo:
+class QueueInfo(Struct, kw_only=True):
     """A queue and how it is doing."""
 
     name: str
@@ -186,16 +172,14 @@ class QueueInfo:
     policy: Policy
 
 
-@dataclass(slots=True, kw_only=True)
-class QueueList:
+class QueueList(Struct, kw_only=True):
     """A page of queues in the order of their names; ``next`` continues, None at the end."""
 
     queues: list[QueueInfo]
     next: str | None
 
 
-@dataclass(slots=True, kw_only=True)
-class MessageInfo:
+class MessageInfo(Struct, kw_only=True):
     """A message, to look at."""
 
     id: int
@@ -225,8 +209,7 @@ class MessageInfo:
     """Why a dead message gave up."""
 
 
-@dataclass(slots=True, kw_only=True)
-class MessageList:
+class MessageList(Struct, kw_only=True):
     """A page of messages in the order of their ids; ``next`` continues, None at the end."""
 
     messages: list[MessageInfo]
@@ -236,8 +219,7 @@ class MessageList:
     """Whether the search has looked at as much as one page may before the page was full."""
 
 
-@dataclass(slots=True, kw_only=True)
-class CallTree:
+class CallTree(Struct, kw_only=True):
     """A request and the calls that were made while serving it, as their callers said.
 
     ``state`` is where the request is now, None when it has ended; ``waiting`` says whether its
@@ -255,8 +237,7 @@ class CallTree:
     calls: list[CallTree]
 
 
-@dataclass(slots=True, kw_only=True)
-class MessageReport:
+class MessageReport(Struct, kw_only=True):
     """Where a message is and why. ``message`` is None when it has ended.
 
     ``tree`` is the tree of calls that it belongs to, from the first request on; None where it
@@ -270,8 +251,7 @@ class MessageReport:
     tree: CallTree | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class MoveResult:
+class MoveResult(Struct, kw_only=True):
     """How many messages are in another queue now, how many ids could not be moved because they are
     held or not in the queue, and how many stay because the other queue is full."""
 
@@ -280,8 +260,7 @@ class MoveResult:
     no_room: int
 
 
-@dataclass(slots=True, kw_only=True)
-class Tally:
+class Tally(Struct, kw_only=True):
     """What an action on messages would touch if it were done now."""
 
     messages: int
@@ -294,8 +273,7 @@ class Tally:
     """Earlier removals that could no longer be undone then."""
 
 
-@dataclass(slots=True, kw_only=True)
-class SessionTally:
+class SessionTally(Struct, kw_only=True):
     """What the end of a session would touch if it came now: the messages that it holds, which go
     to others, and those in its transient queues, which are dropped."""
 
@@ -303,8 +281,7 @@ class SessionTally:
     owned: Tally
 
 
-@dataclass(slots=True, kw_only=True)
-class RestoreResult:
+class RestoreResult(Struct, kw_only=True):
     """What an undo brought back: the messages, and the queue if it had to be made again."""
 
     queue: str
@@ -312,8 +289,7 @@ class RestoreResult:
     created: bool
 
 
-@dataclass(slots=True, kw_only=True)
-class WaitNode:
+class WaitNode(Struct, kw_only=True):
     """Somebody or something in the graph of waits."""
 
     key: str
@@ -323,8 +299,7 @@ class WaitNode:
     """Id of the session, where it is a server."""
 
 
-@dataclass(slots=True, kw_only=True)
-class WaitEdge:
+class WaitEdge(Struct, kw_only=True):
     """``source`` waits for ``target``: a caller for a service to reply, a service for a server to
     finish what it holds. ``locked`` edges are part of a deadlock or wait for one."""
 
@@ -335,8 +310,7 @@ class WaitEdge:
     locked: bool
 
 
-@dataclass(slots=True, kw_only=True)
-class WaitGraph:
+class WaitGraph(Struct, kw_only=True):
     """Who waits for whom. ``left_out`` counts the edges beyond those shown."""
 
     nodes: list[WaitNode]
@@ -344,8 +318,7 @@ class WaitGraph:
     left_out: int
 
 
-@dataclass(slots=True, kw_only=True)
-class Quantiles:
+class Quantiles(Struct, kw_only=True):
     """How long something took, in seconds, over the last minutes; None where nothing did."""
 
     count: int
@@ -354,8 +327,7 @@ class Quantiles:
     p99: float | None
 
 
-@dataclass(slots=True, kw_only=True)
-class MethodTiming:
+class MethodTiming(Struct, kw_only=True):
     """The timing of the requests with one JSON-RPC method."""
 
     method: str
@@ -363,8 +335,7 @@ class MethodTiming:
     total: int
 
 
-@dataclass(slots=True, kw_only=True)
-class Timing:
+class Timing(Struct, kw_only=True):
     """Where the time of a service's messages goes, over the last minutes.
 
     ``queued``: from being ready to the hand-over. ``handled``: from the hand-over to the ack or
@@ -381,8 +352,7 @@ class Timing:
     """The most frequent methods, where payloads are JSON-RPC."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Holding:
+class Holding(Struct, kw_only=True):
     """A message that a session holds or waits for."""
 
     id: int
@@ -390,8 +360,7 @@ class Holding:
     since: float
 
 
-@dataclass(slots=True, kw_only=True)
-class SessionInfo:
+class SessionInfo(Struct, kw_only=True):
     """A session without its token."""
 
     id: int
@@ -415,8 +384,7 @@ class SessionInfo:
     """Its transient queues, at most the first 100."""
 
 
-@dataclass(slots=True, kw_only=True)
-class ServiceInfo:
+class ServiceInfo(Struct, kw_only=True):
     """A persistent queue with its oldest messages."""
 
     queue: QueueInfo
@@ -427,8 +395,7 @@ class ServiceInfo:
     timing: Timing | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class QueueReport:
+class QueueReport(Struct, kw_only=True):
     """A queue, who serves it, and how long its messages take."""
 
     queue: QueueInfo
@@ -437,8 +404,7 @@ class QueueReport:
     timing: Timing | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class StuckCall:
+class StuckCall(Struct, kw_only=True):
     """A call that has waited long, or whose verdict is that it is stuck."""
 
     id: int
@@ -448,8 +414,7 @@ class StuckCall:
     verdict: Verdict
 
 
-@dataclass(slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, kw_only=True):
     """What a limit bounds, how much is in use, and the limit."""
 
     name: str
@@ -457,8 +422,7 @@ class Usage:
     limit: int
 
 
-@dataclass(slots=True, kw_only=True)
-class Diagnostics:
+class Diagnostics(Struct, kw_only=True):
     """The whole switch at one instant. Lists are bounded; ``services_left_out`` counts the rest.
 
     Services that need attention come first.
@@ -480,8 +444,7 @@ class Diagnostics:
     usage: list[Usage] = field(default_factory=list)
 
 
-@dataclass(slots=True, kw_only=True)
-class Health:
+class Health(Struct, kw_only=True):
     """How the switch itself is doing: its process, its event loop, and its limits.
 
     ``loop_lag`` and ``worst_loop_lag`` are seconds by which the event loop was late, now and over
@@ -512,8 +475,7 @@ class Health:
     """The last minutes, the oldest first."""
 
 
-@dataclass(slots=True, kw_only=True)
-class HealthSample:
+class HealthSample(Struct, kw_only=True):
     """The switch at one instant of the last minutes; the counts grow since the start."""
 
     at: float

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from .messages import Response
 from .waits import CallWait
 
 
-@dataclass(slots=True, eq=False)
-class Call:
+class Call(Struct, eq=False):
     """A request sent by ``call`` and the private address that its reply goes to.
 
     A call with a key may be joined again after its caller lost the connection, and keeps its

@@ -7,8 +7,9 @@ can tell.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from .messages import Message, Response
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from .queue import KeyRecord, Queue
 
 
-@dataclass(slots=True)
-class KeptKey:
+class KeptKey(Struct):
     """A remembered key. ``until`` is when it is forgotten."""
 
     id: int

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 EventKind = Literal[
     "login",
@@ -52,8 +53,7 @@ SUMMARY_LENGTH = 80
 KEPT_LENGTH = SUMMARY_LENGTH + 1
 
 
-@dataclass(slots=True)
-class Event:
+class Event(Struct):
     """One thing that happened. ``at`` is in seconds since the epoch.
 
     ``client`` is who did it: the sender, the receiver, the session. ``detail`` says what the
@@ -71,8 +71,7 @@ class Event:
     """The request that a sent message was made for."""
 
 
-@dataclass(slots=True, kw_only=True)
-class TraceReport:
+class TraceReport(Struct, kw_only=True):
     """Events after a given one, oldest first; ``next`` continues, ``dropped`` counts the gap."""
 
     events: list[Event]
@@ -80,8 +79,7 @@ class TraceReport:
     dropped: int
 
 
-@dataclass(slots=True, kw_only=True)
-class TracePage:
+class TracePage(Struct, kw_only=True):
     """Events before a given one, the newest first; ``next`` continues, None at the end.
 
     ``kept`` events are remembered now, ``dropped`` have been forgotten since the start.

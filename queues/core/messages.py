@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from .sessions import Session
@@ -26,8 +27,7 @@ class State(StrEnum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """How a handler failed, as its reply says it."""
 
     code: str
@@ -102,8 +102,7 @@ class OutgoingReply(Protocol):
         """See Message."""
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(Struct):
     """A message as its sender gives it. ``ttl`` and ``delay`` are in seconds."""
 
     payload: str
@@ -116,8 +115,7 @@ class Draft:
     error: Fault | None = None
 
 
-@dataclass(slots=True)
-class Hold:
+class Hold(Struct):
     """Who has a message now, and since when."""
 
     session: Session
@@ -127,8 +125,7 @@ class Hold:
     """Whether an ack timeout runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Return:
+class Return(Struct, frozen=True):
     """A hand-over that came to nothing: to whom, when it ended, and ``nack``, ``ack_timeout``,
     ``lease_expired``, ``disconnected``, ``logout``, ``ended`` or ``operator``."""
 
@@ -137,8 +134,7 @@ class Return:
     cause: str
 
 
-@dataclass(slots=True)
-class Death:
+class Death(Struct):
     """Why and when a message gave up: ``max_deliveries``, ``rejected`` or ``expired``."""
 
     cause: str
@@ -147,8 +143,7 @@ class Death:
     """Larger than that of every earlier death since the switch started."""
 
 
-@dataclass(slots=True, eq=False)
-class Message:
+class Message(Struct, eq=False):
     """A message in a queue. Only the switch changes it."""
 
     id: int
@@ -179,8 +174,7 @@ class Message:
     """The change that must be safe before it may be handed over."""
 
 
-@dataclass(slots=True)
-class Delivery:
+class Delivery(Struct):
     """A message as it is handed to a session. Times are seconds since the epoch."""
 
     id: int
@@ -199,8 +193,7 @@ class Delivery:
     error: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """An answer to the held request ``id``."""
 
     id: int
@@ -209,8 +202,7 @@ class Reply:
     error: Fault | None = None
 
 
-@dataclass(slots=True)
-class Response:
+class Response(Struct):
     """The reply to a call."""
 
     id: int

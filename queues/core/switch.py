@@ -389,7 +389,7 @@ class Switch:
         return [*self._waits.values(), *streams]
 
     def _attach(self, session: Session, room: int) -> Stream:
-        stream = session.stream = Stream(self._wait_number(), session, room)
+        stream = session.stream = Stream(self._wait_number(), session=session, room=room)
         session.open += 1
         return stream
 
@@ -987,7 +987,13 @@ class Switch:
         Raises SessionRequired, UnknownSession.
         """
         session = self._session(token, now)
-        wait = TransferWait(self._wait_number(), session, after=after, limit=limit)
+        wait = TransferWait(
+            self._wait_number(),
+            session=session,
+            after=after or 0,
+            ordered=after is not None,
+            limit=limit,
+        )
         refused = False
         acks = list(acks)
         if acks:
@@ -1820,7 +1826,7 @@ class Switch:
         self._drop_wait(wait)
 
     def _wait_for(self, call: Call, timeout: float, now: float) -> CallWait:
-        wait = CallWait(self._wait_number(), call, timeout)
+        wait = CallWait(self._wait_number(), call=call, timeout=timeout)
         if call.response is not None:
             wait.response = call.response
             wait.done = True

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct, field
+
 from .answers import AckResult, ReplyOutcome
 from .errors import SwitchError
 from .messages import Message, Response
@@ -17,47 +19,31 @@ if TYPE_CHECKING:
     from .sessions import Session
 
 
-class Wait:
+class Wait(Struct, eq=False):
     """A waiting request. Once ``done`` it does not change until its owner collects the result."""
 
-    __slots__ = ("done", "number", "then")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.done = False
-        self.then: Callable[[Any], None] | None = None
-        """What gets the wait once it is done."""
+    number: int
+    done: bool = False
+    then: Callable[[Any], None] | None = None
+    """What gets the wait once it is done."""
 
 
-class TransferWait(Wait):
+class TransferWait(Wait, eq=False, kw_only=True):
     """An open Transfer."""
 
-    __slots__ = (
-        "acks",
-        "after",
-        "batch",
-        "limit",
-        "ordered",
-        "replies",
-        "resent",
-        "session",
-        "superseded",
-    )
-
-    def __init__(self, number: int, session: Session, *, after: int | None, limit: int) -> None:
-        super().__init__(number)
-        self.session = session
-        self.after = after or 0
-        self.ordered = after is not None
-        self.limit = limit
-        self.acks: AckResult | None = None
-        self.replies: Sequence[ReplyOutcome] = ()
-        self.resent: Sequence[tuple[int, Message]] = ()
-        """What the session held before, by delivery number; it stays with it in any case."""
-        self.batch: list[tuple[int, Message]] | None = None
-        """Messages handed to this Transfer, by delivery number; undone if it is abandoned. None
-        before there is one."""
-        self.superseded = False
+    session: Session
+    after: int
+    ordered: bool
+    """Whether ``after`` says what has been received."""
+    limit: int
+    acks: AckResult | None = None
+    replies: Sequence[ReplyOutcome] = ()
+    resent: Sequence[tuple[int, Message]] = ()
+    """What the session held before, by delivery number; it stays with it in any case."""
+    batch: list[tuple[int, Message]] | None = None
+    """Messages handed to this Transfer, by delivery number; undone if it is abandoned. None before
+    there is one."""
+    superseded: bool = False
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Give no more what it was handed under one of these delivery numbers."""
@@ -66,51 +52,36 @@ class TransferWait(Wait):
             self.batch = [given for given in self.batch if given[0] not in gone]
 
 
-class CallWait(Wait):
+class CallWait(Wait, eq=False, kw_only=True):
     """One caller waiting for a call. When ``done`` it has a response, a verdict or a trouble."""
 
-    __slots__ = ("call", "response", "timeout", "trouble", "verdict")
-
-    def __init__(self, number: int, call: Call, timeout: float) -> None:
-        # As in Wait, without the way there: there is one for each call.
-        self.number = number
-        self.done = False
-        self.then = None
-        self.call = call
-        self.timeout = timeout
-        self.response: Response | None = None
-        self.verdict: Verdict | None = None
-        self.trouble: SwitchError | None = None
-        """Why it is told neither."""
+    call: Call
+    timeout: float
+    response: Response | None = None
+    verdict: Verdict | None = None
+    trouble: SwitchError | None = None
+    """Why it is told neither."""
 
 
-class TraceWait(Wait):
+class TraceWait(Wait, eq=False, kw_only=True):
     """A reader of the trace waiting for the next event."""
 
-    __slots__ = ("after", "limit")
-
-    def __init__(self, number: int, *, after: int, limit: int) -> None:
-        super().__init__(number)
-        self.after = after
-        self.limit = limit
+    after: int
+    limit: int
 
 
-class Stream(Wait):
+class Stream(Wait, eq=False, kw_only=True):
     """The open connection of a session that messages are pushed to, as far as credit and room go.
 
     It is woken whenever its ``batch`` gets a first message, and when it is ``done``: superseded
     by a newer stream, or ended with its session.
     """
 
-    __slots__ = ("batch", "resend", "room", "session", "superseded")
-
-    def __init__(self, number: int, session: Session, room: int) -> None:
-        super().__init__(number)
-        self.session = session
-        self.room = room
-        """Bytes of payload that may still be pushed; the last message may exceed it."""
-        self.resend: deque[tuple[int, Message]] = deque()
-        """What the session held before, by delivery number; nothing new goes before it."""
-        self.batch: list[tuple[int, Message]] | None = None
-        """What is to be pushed, by delivery number; None if nothing is."""
-        self.superseded = False
+    session: Session
+    room: int
+    """Bytes of payload that may still be pushed; the last message may exceed it."""
+    resend: deque[tuple[int, Message]] = field(default_factory=deque)
+    """What the session held before, by delivery number; nothing new goes before it."""
+    batch: list[tuple[int, Message]] | None = None
+    """What is to be pushed, by delivery number; None if nothing is."""
+    superseded: bool = False

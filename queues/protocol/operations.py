@@ -1,7 +1,7 @@
 """The form of every request, declared once.
 
 Decoding is strict: no coercion, no unknown fields, every number and string within its range.
-Answers need no declaration of their own: they are the dataclasses of ``queues.core.answers``.
+Answers need no declaration of their own: they are the classes of ``queues.core.answers``.
 
 Bodies are JSON; a query string gives the same types, its values read from text.
 """

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import structs
+
 from queues.core.limits import Limits
 from queues.core.messages import Draft, Reply
 from queues.core.queue import Policy
@@ -1391,7 +1393,7 @@ class Model:
                 raise Refused("no_server")
             self.queue(name)
         address = self.unused_name("call")
-        draft = replace(draft, reply_to=address, ttl=timeout)
+        draft = structs.replace(draft, reply_to=address, ttl=timeout)
         if name not in self.queues:
             self.check_room(draft, 0 if draft.key is None else size(draft.key) + KEY_BYTES)
             self.create(name, self.default_policy(), None, sender, now)

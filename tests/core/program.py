@@ -7,10 +7,11 @@ sequence is a program, and hypothesis explains a failure by one that does nothin
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import hypothesis.strategies as st
+from msgspec.structs import replace
 
 from queues.core.changes import Changes, KeptKey
 from queues.core.errors import SwitchError

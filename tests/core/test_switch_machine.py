@@ -10,13 +10,14 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
 from typing import Any
 from unittest import mock
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from msgspec.structs import asdict
 
 from queues.core import switch as switch_module
 from queues.core.answers import MessageReport, UndoInfo
@@ -77,9 +78,9 @@ def plain(answer: Any) -> Any:
     """An answer in the form in which the model gives it."""
     if isinstance(answer, UndoInfo):
         return asdict(answer)
-    if not is_dataclass(answer) or isinstance(answer, (type, naive.Wait)):
+    if not isinstance(answer, msgspec.Struct) or isinstance(answer, Wait):
         return answer
-    fields = {name: getattr(answer, name) for name in answer.__dataclass_fields__}
+    fields = asdict(answer)
     for name, value in fields.items():
         if name == "messages":
             fields[name] = [plain(each) for each in value]
@@ -1906,7 +1907,7 @@ class SwitchMachine(RuleBasedStateMachine):
 
     def compare_tree(self, id: int, report: MessageReport) -> None:
         if self.switch.trace.dropped == 0:
-            tree = None if report.tree is None else asdict(report.tree)
+            tree = None if report.tree is None else msgspec.to_builtins(report.tree)
             assert tree == self.model.tree(id)
 
     @precondition(lambda self: self.calls)

@@ -165,7 +165,7 @@ def test_a_query_number_is_finite_and_in_range(text: str) -> None:
         decode_query(f"timeout={text}", forms.TraceQuery)
 
 
-def test_answers_are_written_from_their_dataclasses() -> None:
+def test_answers_are_written_from_their_classes() -> None:
     assert msgspec.json.decode(encode(Policy(ttl=1.5))) == {
         "max_length": 100_000,
         "ttl": 1.5,
