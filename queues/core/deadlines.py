@@ -71,7 +71,8 @@ class Deadlines:
     def cancel(self, key: Key) -> None:
         """Forget ``key``; no error when it is not set."""
         self._when.pop(key, None)
-        self._compact()
+        if len(self._heap) > 2 * len(self) + _SLACK:
+            self._compact()
 
     def next(self) -> float | None:
         """The time of the earliest deadline, or None. It may be too early, never too late."""
@@ -104,11 +105,11 @@ class Deadlines:
 
     def _push(self, when: float, key: Key) -> None:
         heapq.heappush(self._heap, (when, key))
-        self._compact()
+        if len(self._heap) > 2 * (len(self._when) + len(self._waits)) + _SLACK:
+            self._compact()
 
     def _compact(self) -> None:
-        if len(self._heap) <= 2 * len(self) + _SLACK:
-            return
+        """Leave out the entries without a use."""
         waits = self._waits
         ends = [e for e in self._heap if e[1][0] is _WAIT_ENDS and e[1][1] in waits]
         self._heap = [(when, key) for key, when in self._when.items()] + ends
