@@ -172,7 +172,7 @@ def paused(scene: Scene) -> Verdict:
 @shows("caller_gone")
 def caller_gone(scene: Scene) -> Verdict:
     scene.server("a", "q")
-    wait = scene.call("q", Draft("x"), timeout=100)
+    wait = scene.call("q", Draft("x", key="k"), timeout=100)
     scene.leave_call(wait)
     return of_message(scene, wait.call.request)
 

@@ -1818,12 +1818,27 @@ class Switch:
         return self._wait_for(call, timeout, now)
 
     def leave_call(self, wait: CallWait, *, now: float) -> None:
-        """Give up a caller's wait because the caller went away."""
+        """Give up a caller's wait because the caller went away, or asks for it.
+
+        No server starts work that nobody waits for: unless a key lets the caller come back, its
+        request is dropped, or, where somebody has it, expires when it is given back.
+        """
         self.advance(now)
         if self._waits.pop(wait.number, None) is None:
             return
-        self._emit(now, "caller_gone", wait.call.queue, wait.call.request)
+        call = wait.call
+        self._emit(now, "caller_gone", call.queue, call.request)
         self._drop_wait(wait)
+        if call.reply_to not in self.calls and (message := self.messages.get(call.request)):
+            self._withdraw(message, now)
+
+    def _withdraw(self, message: Message, now: float) -> None:
+        queue = self.queues[message.queue]
+        if message.state is State.HELD:
+            message.expires_at = now
+            self._keep_message(message, queue)
+        elif message.state is not State.DEAD:
+            self._drop(message, queue, now, "caller_gone")
 
     def _wait_for(self, call: Call, timeout: float, now: float) -> CallWait:
         wait = CallWait(self._wait_number(), call=call, timeout=timeout)

@@ -47,6 +47,7 @@ _LEFT = {
 _DROPPED = {
     "operator": "somebody deleted it",
     "max_dead": "it was dead, and its queue keeps only so many of the dead",
+    "caller_gone": "nobody waited for the reply any more",
 }
 #: How a hand-over came to nothing, for people.
 _RETURNED = {

@@ -424,7 +424,9 @@ def paused_queue(stage: Stage) -> Situation:
 
 
 def caller_gone(stage: Stage) -> Situation:
+    stage.service("order-server", stage.orders)
     call = stage.call(stage.orders, patience=300)
+    stage.until_it_is(call.id, "held")
     os.kill(call.process.pid, signal.SIGKILL)
     stage.until_it_is(call.id, "caller_gone")
     return Situation(
@@ -433,7 +435,20 @@ def caller_gone(stage: Stage) -> Situation:
         names=["web"],
         evidence={"caller": "web"},
         level="warning",
-        also={"never_started"},
+        also={"held"},
+    )
+
+
+def caller_gone_before_a_server_came(stage: Stage) -> Situation:
+    call = stage.call(stage.orders, patience=300)
+    os.kill(call.process.pid, signal.SIGKILL)
+    stage.until_it_is(call.id, "dropped")
+    return Situation(
+        call.path,
+        "dropped",
+        names=["nobody waited"],
+        evidence={"detail": "caller_gone"},
+        level="ok",
     )
 
 
@@ -453,6 +468,7 @@ SITUATIONS = [
     delayed_message,
     paused_queue,
     caller_gone,
+    caller_gone_before_a_server_came,
 ]
 
 

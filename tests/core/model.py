@@ -1415,8 +1415,17 @@ class Model:
     def leave_call(self, wait: CallWait, *, now: float) -> None:
         self.advance(now)
         self.call_waits.remove(wait)
-        if not wait.done:
-            self.say("caller_gone", wait.call.queue, wait.call.request)
+        if wait.done:
+            return
+        self.say("caller_gone", wait.call.queue, wait.call.request)
+        message = self.by_id(wait.call.request)
+        if message is None or self.call_at(wait.call.address) is not None:
+            return
+        if message.state == "held":
+            message.expires_at = now
+        elif message.state != "dead":
+            self.say("dropped", message.queue, message.id, None, "caller_gone")
+            self.remove(message, "dropped")
 
     def respond(
         self, call: Call, draft: Draft, sender: str | None, now: float, freed: int = 0

@@ -128,7 +128,7 @@ def test_whether_somebody_waits_for_the_reply(scene: Scene, how: str) -> None:
 
 def test_a_caller_that_left_is_gone(scene: Scene) -> None:
     scene.server("worker", "q")
-    wait = scene.call("q", Draft(payload="x"), timeout=10)
+    wait = scene.call("q", Draft(payload="x", key="k"), timeout=10)
     scene.leave_call(wait)
     (info,) = scene.browse("q").messages
     assert info.caller == "gone"

@@ -4,6 +4,8 @@ numbers, delivery, Transfer, ack and reply, sessions, queues, bounds, retry, cal
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from queues.core import switch as switch_module
@@ -1094,6 +1096,64 @@ def test_a_caller_that_leaves_is_an_event(scene: Scene) -> None:
     scene.sleep(20)
     assert call.verdict is None
     assert scene.switch.woken == []
+
+
+@pytest.mark.parametrize("delay", [0.0, 5.0])
+def test_no_server_starts_work_for_a_caller_that_left(scene: Scene, delay: float) -> None:
+    scene.create_queue("q", Policy(on_expire="dead"))
+    server = scene.server("worker", "q")
+    call = scene.call("q", Draft("x", delay=delay), timeout=10)
+    scene.leave_call(call)
+    assert ("dropped", call.call.request, "caller_gone") in scene.events()
+    report = scene.explain(call.call.request)
+    assert (report.message, report.verdict.code) == (None, "dropped")
+    assert "nobody waited" in report.verdict.sentence
+    scene.sleep(delay)
+    assert scene.ids(server) == []
+    assert scene.switch.bytes == 0
+
+
+@pytest.mark.parametrize("on_expire", ["drop", "dead"])
+def test_a_request_of_a_caller_that_left_is_handed_out_no_more(
+    scene: Scene, on_expire: Literal["drop", "dead"]
+) -> None:
+    scene.create_queue("q", Policy(on_expire=on_expire))
+    server = scene.server("worker", "q")
+    call = scene.call("q", draft(), timeout=10)
+    request = scene.take(server)
+    scene.leave_call(call)
+    assert scene.browse("q").messages[0].holder == "worker"
+    scene.sleep(1)
+    scene.nack([request.id], token=server)
+    assert scene.ids(server) == []
+    assert scene.inspect_queue("q").dead == (on_expire == "dead")
+
+
+def test_a_dead_request_outlives_its_caller(scene: Scene) -> None:
+    server = scene.server("worker", "q")
+    call = scene.call("q", draft(), timeout=10)
+    scene.nack([scene.take(server).id], token=server, requeue=False)
+    scene.leave_call(call)
+    assert scene.inspect_queue("q").dead == 1
+
+
+def test_one_of_two_who_wait_for_a_call_may_leave(scene: Scene) -> None:
+    server = scene.server("worker", "q")
+    first, second = (scene.call("q", draft(key="k"), timeout=10) for _ in range(2))
+    scene.leave_call(first)
+    request = scene.take(server)
+    scene.reply(Reply(id=request.id, payload="answer"), token=server)
+    assert second.response.payload == "answer"
+
+
+def test_the_request_of_a_caller_that_left_is_dropped_where_it_is_now(scene: Scene) -> None:
+    scene.server("worker", "q")
+    scene.create_queue("other")
+    call = scene.call("q", draft(), timeout=10)
+    scene.move_messages("q", "other", ids=[call.call.request])
+    scene.leave_call(call)
+    assert scene.inspect_queue("other").ready == 0
+    assert scene.switch.messages == {}
 
 
 def test_nobody_serves(scene: Scene) -> None:

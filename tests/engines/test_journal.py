@@ -298,13 +298,14 @@ async def test_a_database_that_fails_is_tried_again(switches: Switches) -> None:
     await taken(engine, session)
     store = switches.store
     store.error = DatabaseError("disk is full")
-    waiting, keyed, call, ack = await begun(
+    waiting, keyed, call, keyed_call, ack = await begun(
         engine.transfer(session=session, timeout=60),
         engine.send("q", Draft("x", key="k")),
-        engine.call("q", Draft("ping"), timeout=60),
+        engine.call("q", Draft("nobody waits for it"), timeout=60),
+        engine.call("q", Draft("ping", key="call"), timeout=60),
         engine.ack([held.id], session=session),
     )
-    for task in (keyed, call, ack):
+    for task in (keyed, call, keyed_call, ack):
         with pytest.raises(StoreUnavailable) as caught:
             await task
         assert (caught.value.status, caught.value.code) == (503, "store_unavailable")
