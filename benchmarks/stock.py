@@ -9,7 +9,6 @@ At ``/stock/`` there are asynchronous REST framework views written the usual way
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from typing import Any
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.stock_settings"
@@ -20,6 +19,7 @@ django_application = get_asgi_application()
 
 from adrf.views import APIView
 from django.urls import include, path
+from msgspec import to_builtins
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -45,7 +45,7 @@ class Login(APIView):
     async def post(self, request: Request) -> Response:
         """Answer its token."""
         result = await get_engine().login(request.data["client"], 30.0)
-        return Response(asdict(result), status=201)
+        return Response(to_builtins(result), status=201)
 
 
 class Queue(APIView):
@@ -53,7 +53,7 @@ class Queue(APIView):
 
     async def put(self, request: Request, name: str) -> Response:
         """Make sure that it exists."""
-        return Response(asdict(await get_engine().create_queue(name, session=_token(request))))
+        return Response(to_builtins(await get_engine().create_queue(name, session=_token(request))))
 
 
 class Subscription(APIView):
@@ -71,7 +71,7 @@ class Messages(APIView):
     async def post(self, request: Request, name: str) -> Response:
         """Send one."""
         result = await get_engine().send(name, Draft(**request.data), session=_token(request))
-        return Response(asdict(result), status=201)
+        return Response(to_builtins(result), status=201)
 
 
 class Transfer(APIView):
@@ -82,7 +82,7 @@ class Transfer(APIView):
         result = await get_engine().transfer(
             session=_token(request), timeout=request.data["timeout"], limit=request.data["limit"]
         )
-        return Response(asdict(result))
+        return Response(to_builtins(result))
 
 
 class Ack(APIView):
@@ -91,7 +91,7 @@ class Ack(APIView):
     async def post(self, request: Request) -> Response:
         """Finish messages."""
         result = await get_engine().ack(request.data["ids"], session=_token(request))
-        return Response(asdict(result))
+        return Response(to_builtins(result))
 
 
 urlpatterns = [
