@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.test import Client
+from msgspec.structs import replace
 
 from queues.core.answers import HealthSample
 from queues.pages import health
