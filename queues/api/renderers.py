@@ -14,7 +14,7 @@ from queues.protocol.operations import encode
 
 
 class ProtocolRenderer(BaseRenderer):
-    """JSON, straight from the answer's dataclass."""
+    """JSON, straight from the answer."""
 
     media_type = "application/json"
     format = "json"

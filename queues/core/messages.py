@@ -123,6 +123,8 @@ class Hold(Struct):
     since: float
     timed: bool = False
     """Whether an ack timeout runs."""
+    last: bool = False
+    """Whether nobody gets it after this one, since its caller has gone."""
 
 
 class Return(Struct, frozen=True):

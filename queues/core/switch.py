@@ -1354,8 +1354,9 @@ class Switch:
         message.hold = None
 
     def _give_back(self, message: Message, now: float, cause: str, delay: float = 0.0) -> None:
-        assert message.hold is not None
-        session = message.hold.session
+        hold = message.hold
+        assert hold is not None
+        session = hold.session
         queue = self.queues[message.queue]
         self._release(message)
         self._emit(now, "released", queue.name, message.id, session.client, cause)
@@ -1364,7 +1365,9 @@ class Switch:
                 message.returns = deque(maxlen=KEPT_RETURNS)
             message.returns.append(Return(session.client, now, cause))
         limit = queue.policy.max_deliveries
-        if message.expires_at is not None and message.expires_at <= now:
+        if hold.last:
+            self._drop(message, queue, now, "caller_gone")
+        elif message.expires_at is not None and message.expires_at <= now:
             self._expire(message, queue, now)
         elif limit is not None and message.delivery_count >= limit and cause != "operator":
             self._die(message, queue, now, "max_deliveries")
@@ -1821,7 +1824,8 @@ class Switch:
         """Give up a caller's wait because the caller went away, or asks for it.
 
         No server starts work that nobody waits for: unless a key lets the caller come back, its
-        request is dropped, or, where somebody has it, expires when it is given back.
+        request is dropped, where somebody has it when that is given back. What has died meanwhile
+        stays, and so does what an operator has brought back from there.
         """
         self.advance(now)
         if self._waits.pop(wait.number, None) is None:
@@ -1833,12 +1837,12 @@ class Switch:
             self._withdraw(message, now)
 
     def _withdraw(self, message: Message, now: float) -> None:
-        queue = self.queues[message.queue]
-        if message.state is State.HELD:
-            message.expires_at = now
-            self._keep_message(message, queue)
-        elif message.state is not State.DEAD:
-            self._drop(message, queue, now, "caller_gone")
+        if message.state is State.DEAD or message.expires_at is None:
+            return
+        if message.hold is None:
+            self._drop(message, self.queues[message.queue], now, "caller_gone")
+        else:
+            message.hold.last = True
 
     def _wait_for(self, call: Call, timeout: float, now: float) -> CallWait:
         wait = CallWait(self._wait_number(), call=call, timeout=timeout)

@@ -360,8 +360,10 @@ class MemoryEngine(Engine):
     def leave_call(self, wait: Wait) -> None:
         assert isinstance(wait, CallWait)
         wait.then = None
-        self._switch.leave_call(wait, now=self._clock.now())
-        self._settle()
+        now = self._clock.now() if self._instant is None else self._instant
+        self._switch.leave_call(wait, now=now)
+        if self._instant is None:
+            self._settle()
 
     async def call(
         self,

@@ -140,6 +140,21 @@ async def test_a_client_that_leaves_ends_its_transfer(
     assert (await engine.inspect_queue("q")).waiting == 0
 
 
+async def test_a_client_that_leaves_takes_its_request_with_it(
+    api: Ask, engine: MemoryEngine, handler: ApiHandler
+) -> None:
+    body = b'{"payload": "", "wait_for_server": true}'
+    headers = {"content-type": "application/json"}
+    exchange = Exchange(handler, "POST", "/api/v1/call/q", body, headers)
+    await api("PUT", "queues/q")
+    waiting = asyncio.ensure_future(exchange.run())
+    while (await engine.inspect_queue("q")).ready == 0:
+        await asyncio.sleep(0)
+    exchange.leave()
+    assert (await waiting).status == 0
+    assert (await engine.browse("q")).messages == []
+
+
 async def test_a_client_that_leaves_in_its_body_is_forgotten(handler: ApiHandler) -> None:
     exchange = Exchange(handler, "POST", "/api/v1/call/q", [b"half"], complete=False)
     exchange.leave()

@@ -61,6 +61,8 @@ class Message:
     holder: Session | None = None
     delivery: int = 0
     held_since: float = 0.0
+    last: bool = False
+    """Whether its caller went while it was held."""
     ack_due: float | None = None
     due_at: float | None = None
     cause: str | None = None
@@ -1110,6 +1112,7 @@ class Model:
         message.holder = session
         message.delivery = self.number()
         message.held_since = now
+        message.last = False
         message.count += 1
         message.ack_due = None
         self.queues[message.queue].delivered += 1
@@ -1306,7 +1309,9 @@ class Model:
         message.holder = None
         if cause != "poll_lost":
             message.returns.append(now)
-        if message.expires_at is not None and message.expires_at <= now:
+        if message.last:
+            self.withdraw(message)
+        elif message.expires_at is not None and message.expires_at <= now:
             self.expire(message, now)
         elif limit is not None and message.count >= limit and cause != "operator":
             self.die(message, "max_deliveries", now)
@@ -1421,11 +1426,16 @@ class Model:
         message = self.by_id(wait.call.request)
         if message is None or self.call_at(wait.call.address) is not None:
             return
+        if message.state == "dead" or message.expires_at is None:
+            return
         if message.state == "held":
-            message.expires_at = now
-        elif message.state != "dead":
-            self.say("dropped", message.queue, message.id, None, "caller_gone")
-            self.remove(message, "dropped")
+            message.last = True
+        else:
+            self.withdraw(message)
+
+    def withdraw(self, message: Message) -> None:
+        self.say("dropped", message.queue, message.id, detail="caller_gone")
+        self.remove(message, "dropped")
 
     def respond(
         self, call: Call, draft: Draft, sender: str | None, now: float, freed: int = 0

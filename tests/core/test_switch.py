@@ -4,8 +4,6 @@ numbers, delivery, Transfer, ack and reply, sessions, queues, bounds, retry, cal
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pytest
 
 from queues.core import switch as switch_module
@@ -1113,28 +1111,46 @@ def test_no_server_starts_work_for_a_caller_that_left(scene: Scene, delay: float
     assert scene.switch.bytes == 0
 
 
-@pytest.mark.parametrize("on_expire", ["drop", "dead"])
-def test_a_request_of_a_caller_that_left_is_handed_out_no_more(
-    scene: Scene, on_expire: Literal["drop", "dead"]
-) -> None:
-    scene.create_queue("q", Policy(on_expire=on_expire))
+def test_a_request_of_a_caller_that_left_is_handed_out_no_more(scene: Scene) -> None:
+    scene.create_queue("q", Policy(on_expire="dead"))
     server = scene.server("worker", "q")
     call = scene.call("q", draft(), timeout=10)
     request = scene.take(server)
     scene.leave_call(call)
     assert scene.browse("q").messages[0].holder == "worker"
-    scene.sleep(1)
     scene.nack([request.id], token=server)
+    assert scene.events()[-2:] == [
+        ("released", request.id, "nack"),
+        ("dropped", request.id, "caller_gone"),
+    ]
     assert scene.ids(server) == []
-    assert scene.inspect_queue("q").dead == (on_expire == "dead")
+    assert "nobody waited" in scene.explain(request.id).verdict.sentence
 
 
-def test_a_dead_request_outlives_its_caller(scene: Scene) -> None:
+def test_the_work_for_a_caller_that_left_may_be_finished(scene: Scene) -> None:
     server = scene.server("worker", "q")
     call = scene.call("q", draft(), timeout=10)
-    scene.nack([scene.take(server).id], token=server, requeue=False)
+    request = scene.take(server)
     scene.leave_call(call)
-    assert scene.inspect_queue("q").dead == 1
+    result = scene.reply(Reply(id=request.id, payload="y"), token=server)
+    assert (result.id, result.state) == (None, "caller_gone")
+
+
+@pytest.mark.parametrize("then", ["dead", "replayed", "held again"])
+def test_a_dead_request_outlives_its_caller(scene: Scene, then: str) -> None:
+    server = scene.server("worker", "q")
+    call = scene.call("q", draft(), timeout=10)
+    id = scene.take(server).id
+    scene.nack([id], token=server, requeue=False)
+    if then != "dead":
+        scene.replay_dead("q", [id])
+    if then == "held again":
+        scene.take(server)
+    scene.leave_call(call)
+    if then == "held again":
+        scene.nack([id], token=server)
+    info = scene.inspect_queue("q")
+    assert (info.dead, info.ready) == ((1, 0) if then == "dead" else (0, 1))
 
 
 def test_one_of_two_who_wait_for_a_call_may_leave(scene: Scene) -> None:

@@ -155,6 +155,21 @@ async def test_a_cancelled_call_leaves_nothing(engine: MemoryEngine) -> None:
     assert (await engine.browse("q")).messages == []
 
 
+async def test_what_is_done_together_happens_at_one_time(
+    engine: MemoryEngine, clock: FakeClock
+) -> None:
+    began = clock.now()
+    engine.begin()
+    clock.advance(1)
+    wait = engine.start_call(
+        "q", Draft("x"), timeout=9, then=lambda wait: None, wait_for_server=True
+    )
+    engine.leave_call(wait)
+    engine.end()
+    events = (await engine.trace()).events
+    assert [(e.kind, e.at) for e in events[-2:]] == [("caller_gone", began), ("dropped", began)]
+
+
 async def test_the_trace_waits_for_the_next_event(engine: MemoryEngine, clock: FakeClock) -> None:
     seen = (await engine.trace()).next
     waiting = await started(engine.trace(after=seen, timeout=30))
