@@ -93,13 +93,13 @@ async def test_a_call_that_is_given_up_is_given_up_at_the_switch(server: Server,
             return (await client.inspect(f"slow.{kind}")).ready == 1
 
         await eventually(arrived)
+        (message,) = (await client.browse(f"slow.{kind}")).messages
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        (message,) = (await client.browse(f"slow.{kind}")).messages
 
         async def known() -> bool:
-            return (await client.explain(message.id)).message.caller == "gone"  # type: ignore
+            return (await client.explain(message.id)).verdict.code == "dropped"
 
         await eventually(known)
         with pytest.raises(NoServer):

@@ -1926,6 +1926,37 @@ class SwitchMachine(RuleBasedStateMachine):
     def leave_call(self, data: st.DataObject) -> None:
         self.both_with(self.choose(data, self.calls), "leave_call")
 
+    @rule(
+        data=st.data(),
+        key=keys,
+        was=st.sampled_from(["held", "dead", "replayed", "replayed and held"]),
+        gives_back=st.booleans(),
+    )
+    def leave_call_late(
+        self, data: st.DataObject, key: str | None, was: str, gives_back: bool
+    ) -> None:
+        """A caller leaves that a server has had the request of."""
+        self.both("advance")
+        server = self.server(data)
+        if server is None:
+            return
+        token, name = server
+        pair = self.call_for(None, name, key)
+        request = self.served(pair, token)
+        if pair is None or request is None:
+            return
+        if was != "held":
+            self.both("nack", [request], token=token, requeue=False)
+        if was.startswith("replayed"):
+            self.both("replay_dead", name, [request])
+        if was.endswith("held"):
+            self.served(pair, token)
+        if pair in self.calls:
+            self.calls.remove(pair)
+            self.both_with(pair, "leave_call")
+        if gives_back:
+            self.both("nack", [request], token=token)
+
     # -- looking --------------------------------------------------------------------------------
 
     @rule(timeout=timeouts)
