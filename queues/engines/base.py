@@ -262,7 +262,7 @@ class Engine(ABC):
 
     @abstractmethod
     def leave_call(self, wait: Wait) -> None:
-        """The caller of a call in progress is gone."""
+        """The caller of a call in progress is gone, and so is its request, unless it has a key."""
 
     @abstractmethod
     async def call(
