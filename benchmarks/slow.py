@@ -1,9 +1,9 @@
 """Clients that do not read: what the server keeps for them, and what the others notice.
 
 *Consumer*: it stops reading while 1 GB in messages of 100 kB is offered to its queue of 576; a send
-that finds the queue full is dropped (so the others notice the sender too). *Requests*: 10,000
-operations with answers of 1 MB, of which none is read. *Calls*: the same for calls that a service
-answers.
+that finds the queue full is dropped (so the others notice the sender too). *Reader*: one that reads
+and acks all that, for comparison. *Requests*: 10,000 operations with answers of 1 MB, of which none
+is read. *Calls*: the same for calls that a service answers.
 """
 
 from __future__ import annotations
@@ -56,7 +56,12 @@ CONTENDERS = [
     Contender("WebSocket, uvicorn", "stream", uvicorn),
 ]
 #: What each kind of client is allowed to fill: the messages that it asked the switch to keep.
-KINDS = {"consumer": LENGTH * MESSAGE, "requests": ANSWER, "calls": 0}
+KINDS = {
+    "consumer": LENGTH * MESSAGE,
+    "reader": LENGTH * MESSAGE,
+    "requests": ANSWER,
+    "calls": 0,
+}
 
 
 def run(options: Options) -> None:
@@ -77,14 +82,14 @@ def run(options: Options) -> None:
                 growths.append(growth - own)
                 rates.append(rate)
                 ends.append(end)
+            reads = kind == "reader"
+            small = reads or max(growths) <= MOST_GROWTH
+            fast = reads or median(rates) >= LEAST_RATE
             rows.append(
                 [
                     f"{contender.name}: {kind}",
-                    judged(
-                        middle((growth / 2**20 for growth in growths), ".0f"),
-                        good=max(growths) <= MOST_GROWTH,
-                    ),
-                    judged(middle(rates, ".2f"), good=median(rates) >= LEAST_RATE),
+                    judged(middle((growth / 2**20 for growth in growths), ".0f"), good=small),
+                    judged(middle(rates, ".2f"), good=fast),
                     "; ".join(dict.fromkeys(ends)),
                 ]
             )
@@ -166,11 +171,39 @@ class Peak:
 async def consumer(url: str) -> str:
     """Subscribe and stop reading, while somebody sends."""
     sender = await Wire.open(url)
-    await sender.ask("create_queue", queue="slow", policy={"max_length": LENGTH})
-    stalled = await Wire.open(url)
-    await stalled.ask("login", client="stalled")
-    await stalled.ask("subscribe", queue="slow", credit=10_000)
+    stalled = await _subscribed(url)
     ready()
+    outcomes = await _offer(sender)
+    return f"{await _end(stalled)}, {outcomes}"
+
+
+async def reader(url: str) -> str:
+    """Subscribe, read and ack, while somebody sends."""
+    sender = await Wire.open(url)
+    reading = asyncio.create_task(_read(await _subscribed(url)))
+    ready()
+    outcomes = await _offer(sender)
+    reading.cancel()
+    return outcomes
+
+
+async def _subscribed(url: str) -> Wire:
+    wire = await Wire.open(url)
+    await wire.ask("create_queue", queue="slow", policy={"max_length": LENGTH})
+    await wire.ask("login", client="consumer")
+    await wire.ask("subscribe", queue="slow", credit=10_000)
+    return wire
+
+
+async def _read(wire: Wire) -> None:
+    while True:
+        items = await wire.read()
+        if ids := [item["deliver"]["id"] for item in items if "deliver" in item]:
+            wire.say("ack", ids=ids)
+
+
+async def _offer(sender: Wire) -> str:
+    """Send at a steady pace; how many were taken."""
     outcomes: dict[str, int] = {}
     payload = "x" * MESSAGE
     began = time.monotonic()
@@ -181,7 +214,7 @@ async def consumer(url: str) -> str:
         outcome = await _answer(sender, i)
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
     assert set(outcomes) <= {"ok", "queue_full"}, outcomes
-    return f"{await _end(stalled)}, {outcomes['ok']} sent, {outcomes.get('queue_full', 0)} dropped"
+    return f"{outcomes['ok']} sent, {outcomes.get('queue_full', 0)} dropped"
 
 
 async def _answer(wire: Wire, ref: int) -> str:
