@@ -1,9 +1,10 @@
 """Clients that do not read: what the server keeps for them, and what the others notice.
 
-*Consumer*: it stops reading while 1 GB in messages of 100 kB is offered to its queue of 576; a send
-that finds the queue full is dropped (so the others notice the sender too). *Reader*: one that reads
-and acks all that, for comparison. *Requests*: 10,000 operations with answers of 1 MB, of which none
-is read. *Calls*: the same for calls that a service answers.
+*Consumer*: it stops reading while 1 GB in messages of 100 kB, ten at a time, is offered to its
+queue of 576; a send that finds the queue full is dropped. *Elsewhere*: the same is sent to a
+process that has nothing to do with the switch, which shows what others lose to any work beside
+them. *Requests*: 10,000 operations with answers of 1 MB, of which none is read. *Calls*: the same
+for calls that a service answers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from statistics import median
 from types import TracebackType
@@ -25,6 +26,7 @@ from .harness import (
     Options,
     Processes,
     blaming,
+    free_port,
     judged,
     middle,
     progress,
@@ -43,8 +45,11 @@ LEAST_RATE = 0.8
 MESSAGE = 100_000
 LENGTH = 576
 OFFERED = 10**9
-#: Bytes offered in a second.
+#: Bytes offered in a second,
 PACE = 50_000_000
+#: and messages at a time.
+AT_ONCE = 10
+_PAYLOAD = "x" * MESSAGE
 ANSWER = 1_000_000
 REQUESTS = 10_000
 #: Longer than the switch waits for a client that does not read.
@@ -58,7 +63,7 @@ CONTENDERS = [
 #: What each kind of client is allowed to fill: the messages that it asked the switch to keep.
 KINDS = {
     "consumer": LENGTH * MESSAGE,
-    "reader": LENGTH * MESSAGE,
+    "elsewhere": 0,
     "requests": ANSWER,
     "calls": 0,
 }
@@ -82,9 +87,8 @@ def run(options: Options) -> None:
                 growths.append(growth - own)
                 rates.append(rate)
                 ends.append(end)
-            reads = kind == "reader"
-            small = reads or max(growths) <= MOST_GROWTH
-            fast = reads or median(rates) >= LEAST_RATE
+            small = max(growths) <= MOST_GROWTH
+            fast = kind == "elsewhere" or median(rates) >= LEAST_RATE
             rows.append(
                 [
                     f"{contender.name}: {kind}",
@@ -113,6 +117,10 @@ def _measure(
     url = server.url.replace("http://", "ws://", 1)
     if kind == "calls":
         processes.start_child("slow:answer", url=server.url)
+    elif kind == "elsewhere":
+        port = free_port()
+        processes.start_child("slow:discard", port=port)
+        url = f"tcp://127.0.0.1:{port}"
 
     def rate() -> float:
         reading = lane.measure(CALLERS, options.seconds)
@@ -171,57 +179,60 @@ class Peak:
 async def consumer(url: str) -> str:
     """Subscribe and stop reading, while somebody sends."""
     sender = await Wire.open(url)
-    stalled = await _subscribed(url)
+    stalled = await Wire.open(url)
+    await stalled.ask("create_queue", queue="slow", policy={"max_length": LENGTH})
+    await stalled.ask("login", client="consumer")
+    await stalled.ask("subscribe", queue="slow", credit=10_000)
     ready()
     outcomes = await _offer(sender)
     return f"{await _end(stalled)}, {outcomes}"
 
 
-async def reader(url: str) -> str:
-    """Subscribe, read and ack, while somebody sends."""
+async def elsewhere(url: str) -> str:
+    """Send to somebody who does not answer."""
     sender = await Wire.open(url)
-    reading = asyncio.create_task(_read(await _subscribed(url)))
     ready()
-    outcomes = await _offer(sender)
-    reading.cancel()
-    return outcomes
+    async for refs in _paced():
+        await _send(sender, refs)
+    return f"{OFFERED // MESSAGE} sent"
 
 
-async def _subscribed(url: str) -> Wire:
-    wire = await Wire.open(url)
-    await wire.ask("create_queue", queue="slow", policy={"max_length": LENGTH})
-    await wire.ask("login", client="consumer")
-    await wire.ask("subscribe", queue="slow", credit=10_000)
-    return wire
-
-
-async def _read(wire: Wire) -> None:
-    while True:
-        items = await wire.read()
-        if ids := [item["deliver"]["id"] for item in items if "deliver" in item]:
-            wire.say("ack", ids=ids)
+async def discard(port: int) -> None:
+    """Read what comes, and do nothing with it."""
+    await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", port)
+    ready()
+    await asyncio.Event().wait()
 
 
 async def _offer(sender: Wire) -> str:
-    """Send at a steady pace; how many were taken."""
+    """Send it all; how many were taken."""
     outcomes: dict[str, int] = {}
-    payload = "x" * MESSAGE
-    began = time.monotonic()
-    for i in range(OFFERED // MESSAGE):
-        await asyncio.sleep(max(0.0, began + i * MESSAGE / PACE - time.monotonic()))
-        sender.say("send", ref=i, queue="slow", payload=payload)
-        await sender.writer.drain()
-        outcome = await _answer(sender, i)
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    async for refs in _paced():
+        await _send(sender, refs)
+        left = set(refs)
+        while left:
+            for item in await sender.read():
+                if "ref" not in item:
+                    continue
+                left.remove(item["ref"])
+                outcome = "ok" if "error" not in item else str(item["error"]["code"])
+                outcomes[outcome] = outcomes.get(outcome, 0) + 1
     assert set(outcomes) <= {"ok", "queue_full"}, outcomes
     return f"{outcomes['ok']} sent, {outcomes.get('queue_full', 0)} dropped"
 
 
-async def _answer(wire: Wire, ref: int) -> str:
-    while True:
-        for item in await wire.read():
-            if item.get("ref") == ref:
-                return "ok" if "error" not in item else str(item["error"]["code"])
+async def _paced() -> AsyncIterator[range]:
+    """The numbers of the messages, those to send now each time."""
+    began = time.monotonic()
+    for first in range(0, OFFERED // MESSAGE, AT_ONCE):
+        await asyncio.sleep(max(0.0, began + first * MESSAGE / PACE - time.monotonic()))
+        yield range(first, first + AT_ONCE)
+
+
+async def _send(sender: Wire, refs: range) -> None:
+    for ref in refs:
+        sender.say("send", ref=ref, queue="slow", payload=_PAYLOAD)
+    await sender.writer.drain()
 
 
 async def requests(url: str) -> str:
