@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 
 if TYPE_CHECKING:
-    from .sessions import Session
+    from .sessions import Session, Subscription
 
 #: Name of the header by which a call says what it is made for: the id of the request that its
 #: caller is serving.
@@ -119,6 +119,8 @@ class Hold(Struct):
     """Who has a message now, and since when."""
 
     session: Session
+    subscription: Subscription
+    """What counts it, while the session has one to the queue."""
     delivery: int
     since: float
     timed: bool = False

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from .messages import Message
 from .waits import Stream, TransferWait
 
+#: What a session holds that holds nothing: nothing is ever put into this one. A dict for each of
+#: thousands that wait is memory that is cold when the next message comes.
+NOTHING_HELD: dict[int, Message] = {}
+
 
 @dataclass(slots=True, eq=False)
 class Subscription:
@@ -37,7 +41,7 @@ class Session:
     ended: bool = False
     stream: Stream | None = None
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
-    held: dict[int, Message] = field(default_factory=dict)
+    held: dict[int, Message] = field(default_factory=lambda: NOTHING_HELD)
     """By delivery number, oldest hand-over first."""
     owned: dict[str, None] = field(default_factory=dict)
     """Names of its transient queues."""

@@ -98,7 +98,7 @@ from .messages import (
 )
 from .meter import Meter
 from .queue import KEY_OVERHEAD, KeyRecord, Policy, Queue, check_name
-from .sessions import Consumers, Departure, Session, Subscription
+from .sessions import NOTHING_HELD, Consumers, Departure, Session, Subscription
 from .undo import MOST_KEPT, Removed
 from .verdict import counted, explain_ended, explain_message, queue_full, without_server
 from .waits import CallWait, Stream, TraceWait, TransferWait, Wait
@@ -925,8 +925,12 @@ class Switch:
                 raise TooManySubscriptions(
                     f"The session has {counted(self.limits.subscriptions, 'subscription')}."
                 )
-            held = sum(message.queue == name for message in session.held.values())
-            session.subscriptions[name] = subscription = Subscription(credit or 0, held)
+            session.subscriptions[name] = subscription = Subscription(credit or 0)
+            for message in session.held.values():
+                if message.queue == name:
+                    assert message.hold is not None
+                    message.hold.subscription = subscription
+                    subscription.held += 1
             consumers = self.consumers.get(name)
             if consumers is None:
                 consumers = self.consumers[name] = Consumers()
@@ -1064,11 +1068,15 @@ class Switch:
         """Let a Transfer be handed nothing more, and wake it if it waits."""
         if self._waits.pop(wait.number, None) is None:
             return
-        for name in wait.session.subscriptions:
-            self.consumers[name].waits.pop(wait, None)
+        if wait.batch is None:  # else it has left them
+            self._leave_lines(wait)
         if not wait.done:
             wait.done = True
             self.woken.append(wait)
+
+    def _leave_lines(self, wait: TransferWait) -> None:
+        for name in wait.session.subscriptions:
+            self.consumers[name].waits.pop(wait, None)
 
     def _supersede(self, session: Session) -> None:
         for wait in list(session.waits):
@@ -1148,12 +1156,15 @@ class Switch:
         number = self._next_id
         self._next_id = number + 1
         message.state = _HELD
-        message.hold = hold = Hold(session, number, now)
+        message.hold = hold = Hold(session, subscription, number, now)
         message.delivery_count += 1
         queue.held[message.id] = message
         queue.delivered += 1
         self.delivered += 1
-        session.held[number] = message
+        if session.held:
+            session.held[number] = message
+        else:
+            session.held = {number: message}
         subscription.held += 1
         if message.expires_at is not None:
             self._deadlines.cancel((Due.EXPIRY, message.id))
@@ -1178,9 +1189,12 @@ class Switch:
                     if wait.room > 0 and subscription.held < subscription.credit:
                         waits[wait] = subscription
             elif not wait.done:
-                self._hand_over(queue, wait, subscription, now)  # type: ignore[arg-type]
-                wait.done = True
-                self.woken.append(wait)
+                transfer: TransferWait = wait  # type: ignore[assignment]
+                self._hand_over(queue, transfer, subscription, now)
+                if len(transfer.session.subscriptions) > 1:
+                    self._leave_lines(transfer)
+                transfer.done = True
+                self.woken.append(transfer)
 
     def _arm_ack_timeout(self, message: Message, hold: Hold, queue: Queue, now: float) -> None:
         timeout = queue.policy.ack_timeout
@@ -1277,14 +1291,17 @@ class Switch:
         self, message: Message, session: Session, now: float, kind: EventKind
     ) -> None:
         queue = self.queues[message.queue]
+        hold = message.hold
+        assert hold is not None
         if self.meter is not None:
-            assert message.hold is not None
-            self.meter.finished(queue, message, message.hold.since, now)
+            self.meter.finished(queue, message, hold.since, now)
         self._remove(message, queue)
         queue.acked += 1
         self.finished += 1
         self._emit(now, kind, queue.name, message.id, session.client)
-        self._rejoin(session, queue, now)
+        subscription = hold.subscription
+        if subscription.held == subscription.credit - 1:  # else it has had credit before, or none
+            self._rejoin(session, queue, now)
 
     def _reply(self, session: Session, reply: OutgoingReply, now: float) -> ReplyResult:
         message = self.messages.get(reply.id)
@@ -1344,11 +1361,12 @@ class Switch:
         hold = message.hold
         assert hold is not None
         session = hold.session
-        del session.held[hold.delivery]
+        if len(session.held) > 1:
+            del session.held[hold.delivery]
+        else:
+            session.held = NOTHING_HELD
         del self.queues[message.queue].held[message.id]
-        subscription = session.subscriptions.get(message.queue)
-        if subscription is not None:
-            subscription.held -= 1
+        hold.subscription.held -= 1
         if hold.timed:
             self._deadlines.cancel((Due.ACK_TIMEOUT, message.id))
         message.hold = None

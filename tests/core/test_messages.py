@@ -7,7 +7,7 @@ from queues.core.messages import (
     headers_size,
     utf8_size,
 )
-from queues.core.sessions import Session
+from queues.core.sessions import Session, Subscription
 
 
 @pytest.mark.parametrize(("text", "size"), [("", 0), ("abc", 3), ("\0", 1), ("é", 2), ("😀", 4)])
@@ -37,7 +37,7 @@ def test_a_delivery_is_the_message_as_its_receiver_sees_it() -> None:
         expires_at=9.0,
         size=4,
         delivery_count=2,
-        hold=Hold(holder, 7, 6.0),
+        hold=Hold(holder, Subscription(1), 7, 6.0),
     )
     delivery = delivery_of(message)
     assert (delivery.id, delivery.delivery, delivery.delivery_count) == (1, 7, 2)

@@ -26,6 +26,7 @@ from queues.core.errors import SwitchError
 from queues.core.limits import Limits
 from queues.core.messages import PARENT, Draft, Failure, Reply, State
 from queues.core.queue import Policy
+from queues.core.sessions import NOTHING_HELD
 from queues.core.switch import Switch
 from queues.core.verdict import Verdict, explain_queue
 from queues.core.waits import CallWait, Stream, TraceWait, TransferWait, Wait
@@ -263,7 +264,8 @@ class SwitchMachine(RuleBasedStateMachine):
         self.what_is_finished_stays_gone()
         self.the_oldest_ready_message_is_first()
         self.nobody_waits_for_a_ready_message()
-        self.no_stream_waits_after_its_end()
+        self.nobody_stands_in_line_after_the_end()
+        self.what_is_held_is_counted()
         self.streams_are_pushed_what_they_can_get()
         self.what_is_to_be_pushed_is_held_by_its_session()
         self.bounds_hold()
@@ -453,10 +455,20 @@ class SwitchMachine(RuleBasedStateMachine):
             if queue.ready and queue.paused_at is None and consumers is not None:
                 assert all(wait.done for wait in consumers.waits)
 
-    def no_stream_waits_after_its_end(self) -> None:
+    def nobody_stands_in_line_after_the_end(self) -> None:
         for consumers in self.switch.consumers.values():
-            streams = [wait for wait in consumers.waits if isinstance(wait, Stream)]
-            assert all(stream.session.stream is stream for stream in streams)
+            for wait in consumers.waits:
+                if isinstance(wait, Stream):
+                    assert wait.session.stream is wait
+                else:
+                    assert self.switch._waits.get(wait.number) is wait
+
+    def what_is_held_is_counted(self) -> None:
+        assert not NOTHING_HELD
+        for session in self.switch.sessions.values():
+            held = Counter(message.queue for message in session.held.values())
+            for name, subscription in session.subscriptions.items():
+                assert subscription.held == held[name]
 
     def streams_are_pushed_what_they_can_get(self) -> None:
         switch = self.switch
