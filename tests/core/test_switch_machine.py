@@ -265,7 +265,7 @@ class SwitchMachine(RuleBasedStateMachine):
         self.the_oldest_ready_message_is_first()
         self.nobody_waits_for_a_ready_message()
         self.nobody_stands_in_line_after_the_end()
-        self.what_is_held_is_counted()
+        self.what_is_held_knows_what_counts_it()
         self.streams_are_pushed_what_they_can_get()
         self.what_is_to_be_pushed_is_held_by_its_session()
         self.bounds_hold()
@@ -463,12 +463,13 @@ class SwitchMachine(RuleBasedStateMachine):
                 else:
                     assert self.switch._waits.get(wait.number) is wait
 
-    def what_is_held_is_counted(self) -> None:
+    def what_is_held_knows_what_counts_it(self) -> None:
         assert not NOTHING_HELD
         for session in self.switch.sessions.values():
-            held = Counter(message.queue for message in session.held.values())
-            for name, subscription in session.subscriptions.items():
-                assert subscription.held == held[name]
+            for message in session.held.values():
+                assert message.hold is not None
+                subscription = session.subscriptions.get(message.queue)
+                assert subscription in (None, message.hold.subscription)
 
     def streams_are_pushed_what_they_can_get(self) -> None:
         switch = self.switch
