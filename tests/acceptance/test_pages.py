@@ -363,10 +363,15 @@ def test_time_goes_on_when_nothing_happens(page: Page, url: str, queue: str) -> 
 
 
 def test_a_page_that_knows_everything_does_not_look_again(page: Page, url: str) -> None:
-    looks = Looks(page)
-    page.goto(f"{url}/health/")
-    expect(state(page)).to_have_text("Live")
-    page.wait_for_timeout(1_500)
+    for _ in range(10):
+        looks = Looks(page)
+        page.goto(f"{url}/health/")
+        expect(state(page)).to_have_text("Live")
+        known = page.locator("#live-status").get_attribute("data-after")
+        page.wait_for_timeout(1_500)
+        # What other tests have left behind, a session say, may end just now.
+        if not api(url, "GET", f"trace?after={known}&limit=1")["events"]:
+            break
     assert looks.count == 0
 
 
